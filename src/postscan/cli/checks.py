@@ -1,0 +1,300 @@
+"""Checks an installation before it serves: files, keys, certificates, directory, folders."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import ssl
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+import postscan
+from postscan.cli.process_checks import problems_of
+from postscan.cli.settings import LoadedSettings, Settings
+from postscan.directory.embedded import EmbeddedDirectory
+from postscan.filters.mounts import missing_mount
+
+_RENEW_BEFORE = timedelta(days=30)
+
+
+class Severity(StrEnum):
+    """How bad a finding is: with a problem the server does not work as set, a warning can wait."""
+
+    PROBLEM = "problem"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong: the dotted key it belongs to, what is wrong, and what to do."""
+
+    key: str
+    severity: Severity
+    message: str
+    advice: str
+
+
+def _problem(key: str, message: str, advice: str) -> Finding:
+    return Finding(key, Severity.PROBLEM, message, advice)
+
+
+def _warning(key: str, message: str, advice: str) -> Finding:
+    return Finding(key, Severity.WARNING, message, advice)
+
+
+def check_installation(loaded: LoadedSettings) -> list[Finding]:
+    """Check everything the settings name; an empty list means all is in order."""
+    settings = loaded.settings
+    return [
+        *_check_certificate(settings),
+        *_check_keys(settings),
+        *_check_client_ca(settings),
+        *_check_directory(settings),
+        *check_data_folder(settings),
+        *_check_file_shares(settings),
+        *_check_consistency(settings),
+    ]
+
+
+def _read(path: Path, key: str) -> bytes | Finding:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return _problem(
+            key, f"{path} does not exist", "name the right file, or make an installation with init"
+        )
+    except OSError as error:
+        return _problem(key, f"{path} cannot be read: {error.strerror}", "let the server's account read it")
+
+
+def _certificates(path: Path, key: str) -> list[x509.Certificate] | Finding:
+    pem = _read(path, key)
+    if isinstance(pem, Finding):
+        return pem
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        return _problem(
+            key, f"{path} holds no PEM certificate", "write -----BEGIN CERTIFICATE----- blocks there"
+        )
+
+
+def _check_certificate(settings: Settings) -> Iterator[Finding]:
+    if not settings.tls.enabled:
+        yield _warning(
+            "tls.enabled",
+            "pages and names travel in clear text",
+            "set enabled = true outside of a laboratory",
+        )
+        return
+    path, key = settings.tls.certificate, "tls.certificate"
+    found = _certificates(path, key)
+    if isinstance(found, Finding):
+        yield found
+        return
+    certificate = found[0]
+    yield from _check_dates(certificate, path, key)
+    fqdn = settings.server.fqdn
+    if not _covers(certificate, fqdn):
+        yield _problem(
+            key,
+            f"{path} is not valid for {fqdn}: its names are {', '.join(_names(certificate)) or 'none'}",
+            "have a certificate issued whose subjectAltName holds server.fqdn, or correct server.fqdn",
+        )
+    try:
+        purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        purposes = None
+    if purposes is not None and ExtendedKeyUsageOID.SERVER_AUTH not in purposes:
+        yield _problem(
+            key, f"{path} is not for a server", "have one issued with extended key usage serverAuth"
+        )
+    private = _read(settings.tls.key, "tls.key")
+    if isinstance(private, Finding):
+        yield private
+        return
+    try:
+        loaded = load_pem_private_key(private, None)
+    except (ValueError, TypeError):
+        yield _problem(
+            "tls.key",
+            f"{settings.tls.key} holds no private key that can be read without a password",
+            "write the key there as PEM, without encryption, mode 0600",
+        )
+        return
+    spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if loaded.public_key().public_bytes(*spki) != certificate.public_key().public_bytes(*spki):
+        yield _problem(
+            "tls.key",
+            f"{settings.tls.key} is not the key of {path}",
+            "put the certificate and the key that were made together beside each other",
+        )
+
+
+def _check_dates(certificate: x509.Certificate, path: Path, key: str) -> Iterator[Finding]:
+    now = datetime.now(UTC)
+    end = certificate.not_valid_after_utc
+    if now < certificate.not_valid_before_utc:
+        yield _problem(
+            key, f"{path} is valid only from {certificate.not_valid_before_utc:%Y-%m-%d}", "check the clock"
+        )
+    elif now > end:
+        yield _problem(key, f"{path} expired on {end:%Y-%m-%d}", "have a new certificate issued")
+    elif end - now < _RENEW_BEFORE:
+        yield _warning(key, f"{path} expires on {end:%Y-%m-%d}", "have a new certificate issued in time")
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    addresses = names.get_values_for_type(x509.IPAddress)
+    return [*names.get_values_for_type(x509.DNSName), *(str(address) for address in addresses)]
+
+
+def _covers(certificate: x509.Certificate, fqdn: str) -> bool:
+    names = [name.lower() for name in _names(certificate)]
+    if fqdn.lower() in names:
+        return True
+    try:
+        ipaddress.ip_address(fqdn)
+    except ValueError:
+        # RFC 6125, 6.4.3: a wildcard stands for one whole left-most label.
+        return f"*.{fqdn.lower().partition('.')[2]}" in names
+    return False
+
+
+def _check_keys(settings: Settings) -> Iterator[Finding]:
+    folder = settings.tls.key.parent
+    keys = {settings.tls.key, *(folder.rglob("*.key") if folder.is_dir() else ())}
+    for path in sorted(keys):
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            continue
+        if mode & 0o077:
+            yield _problem(
+                "tls.key",
+                f"{path} can be read by others (mode {stat.S_IMODE(mode):04o})",
+                f"chmod 600 {path}, and have a new one issued if others used this machine",
+            )
+
+
+def _check_client_ca(settings: Settings) -> Iterator[Finding]:
+    if settings.server.mode != "authenticated" or not settings.tls.enabled:
+        return
+    path, key = settings.tls.client_ca, "tls.client_ca"
+    found = _certificates(path, key)
+    if isinstance(found, Finding):
+        yield found
+        return
+    for certificate in found:
+        yield from _check_dates(certificate, path, key)
+        try:
+            authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        except x509.ExtensionNotFound:
+            authority = False
+        if not authority:
+            yield _problem(
+                key,
+                f"{certificate.subject.rfc4514_string()} in {path} is no certificate authority",
+                "put the authority's certificate there, not a user's or a server's",
+            )
+    try:
+        ssl.create_default_context(cafile=path)
+    except (ssl.SSLError, OSError) as error:
+        yield _problem(key, f"{path} cannot be used by TLS: {error}", "write it anew as PEM")
+
+
+def _check_directory(settings: Settings) -> Iterator[Finding]:
+    folder, key = settings.directory.folder, "directory.folder"
+    if not folder.is_dir():
+        yield _problem(key, f"there is no folder {folder}", "name the directory's folder")
+        return
+    invalid = set()
+    for stored in sorted((folder / "processes").glob("*.xml")):
+        for problem in problems_of(stored.read_bytes(), settings):
+            invalid.add(stored)
+            yield _problem(key, f"{stored}:{problem.line}: {problem.message}", problem.advice)
+    for found in EmbeddedDirectory(folder, domain=settings.directory_domain).problems():
+        if found.path not in invalid:
+            yield _problem(key, str(found), "correct the file; until then the entry is left out")
+
+
+def check_data_folder(settings: Settings) -> Iterator[Finding]:
+    """Check that the data folder is there, writable, private and in a sensible place (abuse case 29)."""
+    folder, key = settings.server.data, "server.data"
+    if not folder.is_dir():
+        yield _problem(key, f"there is no folder {folder}", f"mkdir -m 700 {folder}")
+        return
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & 0o002:
+        yield _problem(key, f"anyone may write to {folder} (mode {mode:04o})", f"chmod 700 {folder}")
+    elif mode & 0o077:
+        yield _warning(key, f"others may look into {folder} (mode {mode:04o})", f"chmod 700 {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        yield _problem(key, f"{folder} is not writable", "give it to the account the server runs as")
+    real = folder.resolve()
+    for code in {Path(postscan.__file__).resolve().parent, Path(sys.prefix).resolve() / "lib"}:
+        if real.is_relative_to(code):
+            yield _problem(key, f"{folder} lies among program files ({code})", "choose another folder")
+    free = shutil.disk_usage(folder).free
+    if free < settings.limits.min_free_bytes:
+        yield _problem(
+            key,
+            f"{free} bytes are free at {folder}; below limits.min_free_bytes"
+            f" ({settings.limits.min_free_bytes}) no job begins",
+            "make room, or lower limits.min_free_bytes",
+        )
+
+
+def _check_file_shares(settings: Settings) -> Iterator[Finding]:
+    shares = [("fileshare.roots", path) for path in settings.fileshare.roots]
+    shares += [("fileshare.unc_map", path) for path in settings.fileshare.unc_map.values()]
+    data = settings.server.data.resolve()
+    for key, path in shares:
+        if not path.is_dir():
+            yield _problem(key, f"there is no folder {path}", "make or mount it, or take it out")
+            continue
+        if not os.access(path, os.W_OK | os.X_OK):
+            yield _problem(key, f"{path} is not writable", "let the account the server runs as write there")
+        real = path.resolve()
+        away = missing_mount(real)
+        if away is not None:
+            yield _problem(key, f"nothing is mounted at {away}", f"mount {away}")
+        if data.is_relative_to(real) or real.is_relative_to(data):
+            yield _problem(
+                key, f"{path} and the data folder lie in each other", "keep deliveries and server.data apart"
+            )
+
+
+def _check_consistency(settings: Settings) -> Iterator[Finding]:
+    if settings.server.mode == "unauthenticated" and not settings.devices.allow:
+        yield _problem(
+            "devices.allow",
+            "in unauthenticated mode with no device allowed, every job is refused",
+            "list the devices' addresses, networks or certificate fingerprints",
+        )
+    if settings.server.mode == "authenticated" and not settings.tls.enabled:
+        yield _problem(
+            "server.mode",
+            "without TLS there are no client certificates, so nobody can be authenticated",
+            "set tls.enabled = true",
+        )
+    if settings.limits.max_job_bytes < settings.limits.max_image_bytes:
+        yield _warning(
+            "limits.max_job_bytes",
+            "an image of the largest size would not fit into a job",
+            "set max_job_bytes to at least max_image_bytes",
+        )

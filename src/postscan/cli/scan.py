@@ -1,0 +1,380 @@
+"""`postscan scan`: a DSM device in one command."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from postscan.cli.exit_codes import ExitCode
+from postscan.cli.options import DEFAULT_CONFIG, JsonOption, OptionalConfigOption
+from postscan.cli.output import Output, progress, quiet_logs
+from postscan.cli.scan_output import TerminalWatcher, counted, print_outcome
+from postscan.core.errors import ConfigurationError, PostscanError
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from postscan.cli.settings import LoadedSettings
+    from postscan.contracts.keywords import DocumentFormat
+    from postscan.device.imaging.scanned import ScannedImage
+    from postscan.device.session import Outcome, ScanSession
+    from postscan.device.ticket import PageWishes
+    from postscan.directory.embedded import EmbeddedDirectory
+    from postscan.directory.model import StoredProcess, User
+
+app = typer.Typer(rich_markup_mode=None)
+_PATH = "/ScanServer"
+_PORT = 5362
+
+
+class NotAllowed(PostscanError):
+    """What was asked for is not among what this user may use."""
+
+    exit_code = ExitCode.REFUSED
+
+
+def _checked_server(text: str | None) -> str | None:
+    if text is None:
+        return None
+    example = text if "://" in text else f"https://{text}"
+    try:
+        parts = urlsplit(example)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        right = False
+    if not right:
+        raise typer.BadParameter(
+            f"{text!r} is no address; write it like https://scan.example.com:5362{_PATH}"
+        )
+    if example != text:
+        path = "" if parts.path.strip("/") else _PATH
+        raise typer.BadParameter(f"{text!r} is no address; write {example.rstrip('/')}{path}")
+    return text if parts.path.strip("/") else f"{text.rstrip('/')}{_PATH}"
+
+
+def _checked_format(name: str | None) -> str | None:
+    from postscan.contracts.keywords import DocumentFormat
+
+    if name is not None and name not in set(DocumentFormat):
+        raise typer.BadParameter(f"{name!r} is no format; use one of {', '.join(DocumentFormat)}")
+    return name
+
+
+def _checked_color(name: str | None) -> str | None:
+    from postscan.device.imaging.request import ColorMode
+
+    known = {str(mode).casefold(): str(mode) for mode in ColorMode}
+    if name is not None and name.casefold() not in known:
+        raise typer.BadParameter(f"{name!r} is no color mode; use one of {', '.join(ColorMode)}")
+    return name and known[name.casefold()]
+
+
+@app.command()
+def scan(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            exists=True,
+            dir_okay=False,
+            help="Pages: JPEG, PNG, TIFF (any), PDF, BMP, JPEG 2000, in the order to send them.",
+        ),
+    ],
+    process: Annotated[
+        str, typer.Option("--process", "-p", metavar="NAME", help="The scan process, by name or identifier.")
+    ],
+    user: Annotated[str, typer.Option("--user", "-u", metavar="NAME", help="Who scans: logon name or UPN.")],
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            callback=_checked_server,
+            help="The scan server, as https://FQDN:5362/ScanServer; without it, the one that the scan "
+            "process names, on the port of --config or 5362.",
+        ),
+    ] = None,
+    config: OptionalConfigOption = None,
+    directory: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The directory with users.toml and processes/.")
+    ] = None,
+    pki: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where ca.pem and users/NAME.pem and .key are."),
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The authority to trust, instead of PKI's ca.pem.")
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option("--cert", metavar="FILE", help="The user's certificate.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", metavar="FILE", help="The certificate's private key.")
+    ] = None,
+    image_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            callback=_checked_format,
+            help="Send as this: jfif, png, tiff-single-g4, tiff-multi-g4, pdf-a, ...",
+        ),
+    ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(min=0, max=100, help="Quality of pages converted to a lossy format; without it, 75."),
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(metavar="DPI", min=10, max=9600, help="Resample to this resolution.")
+    ] = None,
+    color: Annotated[
+        str | None,
+        typer.Option(metavar="MODE", callback=_checked_color, help="BlackAndWhite1, Grayscale8 or RGB24."),
+    ] = None,
+    ticket: Annotated[
+        bool,
+        typer.Option(
+            "--ticket", help="Make the pages as the scan ticket asks, where no option says otherwise."
+        ),
+    ] = False,
+    wait: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="How long to wait for the outcome; 0: not at all.")
+    ] = 300,
+    notify_address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Listen for the server's events on this address.")
+    ] = None,
+    no_events: Annotated[
+        bool, typer.Option("--no-events", help="Ask for the outcome instead of listening for it.")
+    ] = False,
+    cancel_after: Annotated[
+        int | None, typer.Option(metavar="PAGES", min=1, help="Cancel the job after so many pages.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Scan files to a scan server, as a DSM device would, and print where each filter stands.
+
+    Finds the server's services, subscribes to the job's events, creates a job from a scan process of the
+    directory, sends the pages, ends the job and waits for the outcome. Where the server cannot send events
+    to this machine, the outcome is asked for.
+
+    Files are sent as they are, unless --format, --resolution or --color ask for something else, or --ticket
+    asks for what the scan ticket of the process says. A setting that the ticket marks MustHonor is not open
+    to the user: the pages are made exactly so, or the scan is refused.
+
+    Ctrl-C cancels the job while pages are being sent. Once it is ended the server has accepted it, and
+    Ctrl-C only ends the waiting.
+
+    Without --config or --directory, server.toml is taken from the current folder.
+
+    Exit status: 0 when everything was delivered (or, with --wait 0, accepted), 4 when the server refused, 5
+    when it could not be reached, 6 when not everything was delivered, or not within --wait.
+    """
+    from postscan.contracts.keywords import JobState
+    from postscan.device.ticket import PageWishes
+    from postscan.directory.embedded import EmbeddedDirectory
+
+    quiet_logs()
+    loaded = _settings(config, directory)
+    if loaded is not None:
+        directory = directory or loaded.settings.directory.folder
+        pki = pki or loaded.settings.tls.client_ca.parent
+    if directory is None:
+        raise ConfigurationError(
+            "no directory to look up the user and the scan process",
+            advice="Name it with --directory DIR, or the server's settings with --config FILE.",
+        )
+    output = Output(json)
+    run = _Scan(
+        output=output,
+        files=files,
+        directory=EmbeddedDirectory(
+            directory, domain=loaded.settings.directory_domain if loaded is not None else None
+        ),
+        keys=_Keys(pki, ca, certificate, key),
+        wishes=PageWishes(_format(image_format), quality, resolution, color),
+        take_ticket=ticket,
+        server=server,
+        loaded=loaded,
+        wait_seconds=wait or None,
+        notify_address=notify_address,
+        use_events=not no_events,
+        cancel_after=cancel_after,
+    )
+    try:
+        outcome = run.run(process, user)
+    except KeyboardInterrupt:
+        if run.session is not None and run.session.accepted:
+            output.line(f"job {run.session.token} was accepted: the server delivers it without us")
+        raise
+    print_outcome(output, outcome)
+    canceled_as_asked = cancel_after is not None and outcome.state == JobState.CANCELED
+    if wait and not outcome.delivered and not canceled_as_asked:
+        raise typer.Exit(ExitCode.JOB_NOT_COMPLETED)
+
+
+def _settings(config: Path | None, directory: Path | None) -> LoadedSettings | None:
+    from postscan.cli.settings import load_settings
+
+    if config is None and directory is None and DEFAULT_CONFIG.exists():
+        config = DEFAULT_CONFIG
+    return load_settings(config, os.environ) if config is not None else None
+
+
+def _format(name: str | None) -> DocumentFormat | None:
+    from postscan.contracts.keywords import DocumentFormat
+
+    return DocumentFormat(name) if name is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """What a device trusts and what it proves its user with; PEM files."""
+
+    pki: Path | None
+    ca: Path | None
+    certificate: Path | None
+    key: Path | None
+
+    @property
+    def authority(self) -> Path | None:
+        """The authority to trust; None for those this machine trusts."""
+        return self.ca or (self.pki / "ca.pem" if self.pki is not None else None)
+
+    def pair_of(self, user: str) -> tuple[Path | None, Path | None]:
+        """Return certificate and key; the key may stand in the certificate's file (None)."""
+        certificate = self.certificate
+        if certificate is None and self.pki is not None:
+            own = self.pki / "users" / f"{user}.pem"
+            certificate = own if own.exists() else None
+        if certificate is None:
+            return None, None
+        beside = certificate.with_suffix(".key")
+        return certificate, self.key or (beside if beside.exists() else None)
+
+
+@dataclass
+class _Scan:
+    """One run of the command."""
+
+    output: Output
+    files: list[Path]
+    directory: EmbeddedDirectory
+    keys: _Keys
+    wishes: PageWishes
+    take_ticket: bool
+    server: str | None
+    loaded: LoadedSettings | None
+    wait_seconds: float | None
+    notify_address: str | None
+    use_events: bool
+    cancel_after: int | None
+    session: ScanSession | None = field(default=None, init=False)
+
+    def run(self, process_name: str, user_name: str) -> Outcome:
+        """Scan.
+
+        :raises PostscanError: a wrong name, a file that is no image, a refusal, a server out of reach.
+        """
+        from postscan.device.client import client_context
+        from postscan.device.ticket import settle
+        from postscan.device.transcode import prepare
+
+        user, process = asyncio.run(self._look_up(user_name, process_name))
+        wishes = settle(process.process.scan_ticket, self.wishes, take_defaults=self.take_ticket)
+        certificate, key = self.keys.pair_of(user.name)
+        tls = client_context(self.keys.authority, certificate, key)
+        with progress(self.output) as bars:
+            bar = bars.task("preparing the pages")
+            # Outside of any event loop, so that Ctrl-C ends it at once.
+            images = prepare(
+                self.files,
+                wishes.format,
+                quality=75 if wishes.quality is None else wishes.quality,
+                resolution=wishes.resolution,
+                color=wishes.color,
+            )
+            address = self.server or self._address(process)
+            self.output.line(
+                f"{process.display_name}, for {user.upn}: {counted(len(images), 'image')},"
+                f" {sum(image.size for image in images):,} bytes, to {address}"
+            )
+            bar.set_total(len(images))
+            watcher = TerminalWatcher(self.output, bar, len(images))
+            if certificate is None and self.keys.pki is not None and self._wants_certificates():
+                watcher.trouble(f"no certificate of {user.name} in {self.keys.pki / 'users'}: going without")
+            return asyncio.run(self._send(address, tls, user, process, images, watcher))
+
+    async def _send(
+        self,
+        address: str,
+        tls: SSLContext,
+        user: User,
+        process: StoredProcess,
+        images: list[ScannedImage],
+        watcher: TerminalWatcher,
+    ) -> Outcome:
+        from postscan.device.client import ScanServerClient
+        from postscan.device.session import ScanSession
+
+        async with ScanServerClient(address, tls=tls, on_retry=watcher.again) as client:
+            self.session = ScanSession(
+                client, user, watcher, sink_address=self.notify_address, use_events=self.use_events
+            )
+            return await self.session.run(
+                process,
+                _one_by_one(images),
+                wait_seconds=self.wait_seconds,
+                cancel_after=self.cancel_after,
+            )
+
+    async def _look_up(self, user_name: str, process_name: str) -> tuple[User, StoredProcess]:
+        user = await self._user(user_name)
+        return user, await self._process(user, process_name)
+
+    def _wants_certificates(self) -> bool:
+        return self.loaded is None or self.loaded.settings.server.mode == "authenticated"
+
+    def _address(self, process: StoredProcess) -> str:
+        """Return the address of the server that the scan process names."""
+        name = process.process.scan_repository.strip()
+        scheme, port = "https", _PORT
+        if self.loaded is not None and self.loaded.settings.server.fqdn.casefold() == name.casefold():
+            scheme = "https" if self.loaded.settings.tls.enabled else "http"
+            port = self.loaded.settings.server.listen_address[1]
+        return f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}{_PATH}"
+
+    async def _user(self, name: str) -> User:
+        user = await self.directory.user_by_name(name)
+        if user is None:
+            raise NotAllowed(
+                f"the directory knows no user {name!r}",
+                advice="Write the logon name or user principal name that users.toml has." + self._problems(),
+            )
+        return user
+
+    async def _process(self, user: User, wanted: str) -> StoredProcess:
+        granted = await self.directory.processes_for(user)
+        key = wanted.strip("{}").casefold()
+        for process in granted:
+            if key in (process.display_name.casefold(), str(process.identifier)):
+                return process
+        names = ", ".join(f"“{p.display_name}”" for p in granted) or "none"
+        raise NotAllowed(
+            f"{user.upn} has no scan process {wanted!r}",
+            advice=f"Those this user may use: {names}." + self._problems(),
+        )
+
+    def _problems(self) -> str:
+        found = self.directory.problems()
+        return f" Besides, the directory has wrong files: {found[0]}" if found else ""
+
+
+async def _one_by_one(images: list[ScannedImage]) -> AsyncIterator[ScannedImage]:
+    for image in images:
+        yield image

@@ -1,0 +1,346 @@
+"""Every setting of the server: one typed model a section, each value with its meaning, default and unit.
+
+The descriptions are the documentation: `postscan init` writes them into server.toml, error messages and
+`postscan config check` quote them. Values that come without a file are the defaults here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import zoneinfo
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_UNC_ROOT = re.compile(r"\\\\[^\\/:*?\"<>|]+\\[^\\/:*?\"<>|]+(\\[^\\/:*?\"<>|]+)*")
+
+
+def parse_host_name(text: str) -> str:
+    """Return ``text`` when it is a DNS name or an IP address; raises ValueError otherwise."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        labels = text.rstrip(".").split(".")
+    if len(text) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise ValueError("is no host name; write one like scan.example.com")
+    return text.rstrip(".").lower()
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Split ``HOST:PORT`` (an IPv6 address in brackets); raises ValueError when it is something else."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError("is not HOST:PORT; write it like 0.0.0.0:5362 or [::]:5362")
+    if host.startswith("[") and host.endswith("]"):
+        return str(ipaddress.IPv6Address(host[1:-1])), int(port)
+    if ":" in host:
+        raise ValueError("has an IPv6 address without brackets; write it like [::]:5362")
+    return parse_host_name(host), int(port)
+
+
+def _checked_listen(text: str) -> str:
+    parse_listen(text)
+    return text
+
+
+def _checked_mode(text: str) -> str:
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ValueError('is no permission mode; write it in octal, like "0750"')
+    return text
+
+
+def _checked_device(text: str) -> str:
+    fingerprint = text.replace(":", "").lower()
+    if _SHA256.fullmatch(fingerprint):
+        return fingerprint
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError as error:
+        raise ValueError(
+            "is neither an address, nor a network like 10.1.0.0/16, nor a certificate's SHA-256 in hex"
+        ) from error
+
+
+def _checked_unc(text: str) -> str:
+    if not _UNC_ROOT.fullmatch(text):
+        raise ValueError(r"is no UNC root; write it like '\\files.example.com\scans' in single quotes")
+    return text
+
+
+def _checked_zone(text: str) -> str:
+    try:
+        return text and str(zoneinfo.ZoneInfo(text))
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("is no time zone; write one like Europe/Berlin or UTC") from error
+
+
+ListenAddress = Annotated[str, AfterValidator(_checked_listen)]
+HostName = Annotated[str, AfterValidator(parse_host_name)]
+FolderMode = Annotated[str, AfterValidator(_checked_mode)]
+DeviceId = Annotated[str, AfterValidator(_checked_device)]
+TimeZone = Annotated[str, AfterValidator(_checked_zone)]
+UncRoot = Annotated[str, AfterValidator(_checked_unc)]
+
+
+def setting(default: Any, description: str, *, unit: str = "", least: int | None = None) -> Any:
+    """Declare one value: its default (``...`` when it has none), meaning, unit and least number."""
+    return Field(
+        default, description=description, ge=least, json_schema_extra={"unit": unit} if unit else None
+    )
+
+
+class Section(BaseModel):
+    """What all sections share: unknown keys are refused, values do not change while running."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class ServerSettings(Section):
+    """Who the server is, where it listens, and how it logs."""
+
+    fqdn: HostName = setting(
+        ..., "The name by which devices reach the server; it stands in its certificate and in scan processes."
+    )
+    listen: ListenAddress = setting(
+        "0.0.0.0:5362", "Where to accept HTTPS. 5362 is the port IANA gave WS-DSP."
+    )
+    mode: Literal["authenticated", "unauthenticated"] = setting(
+        "authenticated",
+        "authenticated: a client certificate says who the user is. unauthenticated: the device vouches for"
+        " the user, and only devices listed under [devices] are believed.",
+    )
+    data: Path = setting("data", "Folder of the job store and the spool of accepted images. Keep it private.")
+    metrics_listen: Literal[""] | ListenAddress = setting(
+        "127.0.0.1:9362", "Where to serve /metrics and /health over plain HTTP; empty for nowhere."
+    )
+    friendly_name: str = setting(
+        "Postscan scan server", "The name devices and consoles show for this server."
+    )
+    manufacturer: str = setting("Postscan", "Who made the server, in its metadata.")
+    manufacturer_url: str = setting("", "The maker's web address, in its metadata.")
+    model_name: str = setting("Postscan", "The model's name, in its metadata.")
+    model_number: str = setting("", "The model's number, in its metadata.")
+    model_url: str = setting("", "The model's web address, in its metadata.")
+    presentation_url: str = setting("", "A web page for people about this server, in its metadata.")
+    extra_types: list[str] = setting(
+        [], "Further port types to advertise, each as {namespace}Name, for devices that look for others."
+    )
+    stop_seconds: int = setting(
+        30, "When told to stop: how long requests in flight may take to end.", unit="seconds", least=0
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting(
+        "INFO", "The least severity that is logged."
+    )
+    log_format: Literal["json", "text"] = setting(
+        "json",
+        "json: one object a line. text: for reading. On a terminal it is text unless set here.",
+    )
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        """``listen`` as host and port."""
+        return parse_listen(self.listen)
+
+    @property
+    def metrics_address(self) -> tuple[str, int] | None:
+        """``metrics_listen`` as host and port, None for nowhere."""
+        return parse_listen(self.metrics_listen) if self.metrics_listen else None
+
+
+class TlsSettings(Section):
+    """Certificates and keys, PEM files."""
+
+    enabled: bool = setting(
+        True, "Serve HTTPS. false serves plain HTTP: for measuring in a laboratory, never on a network."
+    )
+    certificate: Path = setting("pki/server.pem", "The server's certificate, followed by its chain if any.")
+    key: Path = setting(
+        "pki/server.key", "The certificate's private key, readable by the server alone (0600)."
+    )
+    client_ca: Path = setting("pki/ca.pem", "The authorities whose client certificates are accepted.")
+    min_version: Literal["1.2", "1.3"] = setting("1.2", "The oldest TLS version accepted.")
+
+
+class DirectorySettings(Section):
+    """Where users and scan processes are looked up."""
+
+    kind: Literal["embedded"] = setting(
+        "embedded", "embedded: TOML and XML files in a folder of this machine."
+    )
+    folder: Path = setting("directory", "The embedded directory's folder: users.toml and processes/.")
+    domain: str = setting(
+        "", "The users' DNS domain. Empty: what follows the first dot of server.fqdn (or all of it)."
+    )
+
+
+class LimitSettings(Section):
+    """What one message, one job, one user and all together may take."""
+
+    max_envelope_bytes: int = setting(262_144, "The largest SOAP envelope read.", unit="bytes", least=16_384)
+    max_image_bytes: int = setting(536_870_912, "The largest image accepted.", unit="bytes", least=1)
+    max_job_bytes: int = setting(
+        4_294_967_296, "The most that one job's images may take.", unit="bytes", least=1
+    )
+    max_images_per_job: int = setting(2000, "The most images in one job.", unit="images", least=1)
+    max_open_jobs: int = setting(500, "The most jobs that wait for images at a time.", unit="jobs", least=1)
+    max_open_jobs_per_owner: int = setting(
+        20, "The most jobs of one user that wait for images at a time.", unit="jobs", least=1
+    )
+    idle_minutes: int = setting(
+        15, "A job that gets neither image nor end for this long is aborted.", unit="minutes", least=1
+    )
+    min_free_bytes: int = setting(
+        268_435_456, "With less room than this in the data folder, no new job begins.", unit="bytes", least=0
+    )
+    max_connections: int = setting(4096, "The most connections at a time.", unit="connections", least=1)
+    header_timeout_seconds: int = setting(
+        10, "A request's head must be complete after this.", unit="seconds", least=1
+    )
+    idle_timeout_seconds: int = setting(
+        30, "A connection on which nothing moves for this long is closed.", unit="seconds", least=1
+    )
+    keep_alive_seconds: int = setting(
+        120, "A connection between two requests is kept this long.", unit="seconds", least=1
+    )
+    min_rate_bytes: int = setting(
+        1024, "A sender slower than this on average is cut off.", unit="bytes a second", least=0
+    )
+    min_rate_window_seconds: int = setting(
+        60, "The time over which a sender's rate is averaged.", unit="seconds", least=1
+    )
+    parallel_deliveries: int = setting(
+        32, "The most deliveries that run at a time.", unit="deliveries", least=1
+    )
+    parallel_per_destination: int = setting(
+        4,
+        "The most of them to one destination, so that a slow one starves no other.",
+        unit="deliveries",
+        least=1,
+    )
+
+
+class RetrySettings(Section):
+    """How a delivery is tried again when time can heal its failure (share away, disk full)."""
+
+    first_seconds: int = setting(
+        30, "The pause before the second try; each later one is longer.", unit="seconds", least=1
+    )
+    cap_seconds: int = setting(3600, "The longest pause between tries.", unit="seconds", least=1)
+    give_up_days: int = setting(3, "After this long the delivery has failed.", unit="days", least=1)
+
+
+class RetentionSettings(Section):
+    """How long what a job leaves behind is kept."""
+
+    delivered_hours: int = setting(
+        0, "Images of a job that delivered everything; 0 removes them at once.", unit="hours", least=0
+    )
+    canceled_hours: int = setting(
+        0, "Images of a job that its user took back; 0 removes them at once.", unit="hours", least=0
+    )
+    undelivered_days: int = setting(
+        30,
+        "Images of a job that did not deliver everything, for delivering them again.",
+        unit="days",
+        least=1,
+    )
+    history_days: int = setting(90, "What is known of an ended job.", unit="days", least=1)
+    history_jobs: int = setting(
+        100_000, "The most ended jobs of which anything is known.", unit="jobs", least=1
+    )
+
+
+class FileShareSettings(Section):
+    """Where the file-share filter may write."""
+
+    roots: list[Path] = setting(
+        [], "Folders in and under which file: targets of scan processes may lie. Nothing else is written to."
+    )
+    folder_mode: FolderMode = setting("0750", "Permissions of a user's new folder (user@domain), in octal.")
+    time_zone: TimeZone = setting(
+        "", "The zone of date and time in file names, like Europe/Berlin. Empty: this machine's."
+    )
+    unc_map: dict[UncRoot, Path] = setting(
+        {},
+        r"Where a UNC root of scan processes is mounted here; a line '\\server\share' = '/mnt/share' each.",
+    )
+
+
+class EventingSettings(Section):
+    """Telling devices how their jobs stand (WS-Eventing)."""
+
+    max_subscriptions: int = setting(1000, "The most subscriptions at a time.", unit="subscriptions", least=1)
+    max_subscriptions_per_peer: int = setting(
+        8, "The most subscriptions of one device at a time.", unit="subscriptions", least=1
+    )
+    max_expires_hours: int = setting(2, "The longest a subscription is granted.", unit="hours", least=1)
+    notify_hosts: list[str] = setting(
+        [], "Host names or addresses that may be notified besides the device that subscribes itself."
+    )
+    allow_loopback: bool = setting(
+        False, "Allow notifications to this machine itself; only for trying things out on one machine."
+    )
+
+
+class DeviceSettings(Section):
+    """Which devices are believed in unauthenticated mode."""
+
+    allow: list[DeviceId] = setting(
+        [], "Addresses, networks (10.1.0.0/16) or SHA-256 fingerprints of client certificates."
+    )
+
+
+class Settings(BaseSettings):
+    """All settings; see each section."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="POSTSCAN_", env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
+    )
+
+    server: ServerSettings
+    tls: TlsSettings = TlsSettings()
+    directory: DirectorySettings = DirectorySettings()
+    limits: LimitSettings = LimitSettings()
+    retry: RetrySettings = RetrySettings()
+    retention: RetentionSettings = RetentionSettings()
+    fileshare: FileShareSettings = FileShareSettings()
+    eventing: EventingSettings = EventingSettings()
+    devices: DeviceSettings = DeviceSettings()
+
+    @property
+    def directory_domain(self) -> str:
+        """The users' DNS domain: as set, or derived from the server's name."""
+        return self.directory.domain or domain_of(self.server.fqdn)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take only what is handed over: load_settings merges file and environment, to know origins."""
+        return (init_settings,)
+
+
+def domain_of(fqdn: str) -> str:
+    """Return the DNS domain of a host: what follows the first dot; ``local`` for an address."""
+    try:
+        ipaddress.ip_address(fqdn)
+    except ValueError:
+        return fqdn.partition(".")[2] or fqdn
+    return "local"
+
+
+SECTIONS: dict[str, type[Section]] = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}

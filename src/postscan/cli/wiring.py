@@ -1,0 +1,131 @@
+"""Settings handed down: from what the administrator wrote to what each room takes."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from postscan.cli.settings import LoadedSettings
+from postscan.cli.settings_model import Settings
+from postscan.directory.embedded import EmbeddedDirectory
+from postscan.dpws.eventing import EventLimits
+from postscan.dpws.http.limits import HttpLimits
+from postscan.dpws.notify_policy import NotifyPolicy
+from postscan.filters.contract import Filter
+from postscan.filters.fileshare import FileShareSettings
+from postscan.filters.registry import built_in_filters
+from postscan.jobs.settings import JobSettings, RetryPolicy
+from postscan.server.app import Appearance, ScanServer, ServerSettings, TlsFiles
+from postscan.server.identity import Mode, TrustedDevices
+
+
+def file_share_settings(settings: Settings) -> FileShareSettings:
+    """Return what the file-share filter is told."""
+    share = settings.fileshare
+    return FileShareSettings(
+        roots=tuple(share.roots),
+        unc_map=dict(share.unc_map),
+        zone=ZoneInfo(share.time_zone) if share.time_zone else None,
+        folder_mode=int(share.folder_mode, 8),
+    )
+
+
+def filters_of(settings: Settings) -> dict[str, Filter]:
+    """Return the filters this server runs, by dialect."""
+    return built_in_filters(file_share_settings(settings))
+
+
+def directory_of(settings: Settings) -> EmbeddedDirectory:
+    """Return the directory the settings name."""
+    return EmbeddedDirectory(settings.directory.folder, domain=settings.directory_domain)
+
+
+def scan_server(loaded: LoadedSettings) -> ScanServer:
+    """Return a scan server put together from settings, not yet started."""
+    settings = loaded.settings
+    return ScanServer(server_settings(settings), directory_of(settings), filters_of(settings))
+
+
+def server_settings(settings: Settings) -> ServerSettings:
+    """Return what the scan server is told."""
+    server, limits = settings.server, settings.limits
+    tls = settings.tls
+    mode = Mode(server.mode)
+    return ServerSettings(
+        fqdn=server.fqdn,
+        listen=server.listen_address,
+        data=Path(server.data),
+        tls=TlsFiles(tls.certificate, tls.key, tls.client_ca, tls.min_version) if tls.enabled else None,
+        mode=mode,
+        appearance=Appearance(
+            friendly_name=server.friendly_name,
+            manufacturer=server.manufacturer,
+            manufacturer_url=server.manufacturer_url,
+            model_name=server.model_name,
+            model_number=server.model_number,
+            model_url=server.model_url,
+            presentation_url=server.presentation_url,
+        ),
+        metrics_listen=server.metrics_address,
+        extra_types=tuple(server.extra_types),
+        max_envelope_bytes=limits.max_envelope_bytes,
+        jobs=_job_settings(settings),
+        http=HttpLimits(
+            max_body_bytes=limits.max_image_bytes + 2 * limits.max_envelope_bytes,
+            max_connections=limits.max_connections,
+            head_seconds=limits.header_timeout_seconds,
+            idle_seconds=limits.idle_timeout_seconds,
+            keep_alive_seconds=limits.keep_alive_seconds,
+            rate_window_seconds=limits.min_rate_window_seconds,
+            min_bytes_per_window=limits.min_rate_bytes * limits.min_rate_window_seconds,
+            stop_seconds=server.stop_seconds,
+        ),
+        events=EventLimits(
+            max_subscriptions=settings.eventing.max_subscriptions,
+            max_subscriptions_per_owner=settings.eventing.max_subscriptions_per_peer,
+            max_expires=settings.eventing.max_expires_hours * 3600.0,
+        ),
+        notify=NotifyPolicy(
+            hosts=frozenset(h.lower() for h in settings.eventing.notify_hosts),
+            allow_loopback=settings.eventing.allow_loopback,
+        ),
+        devices=_devices(settings.devices.allow),
+    )
+
+
+def _job_settings(settings: Settings) -> JobSettings:
+    limits, retry, keep = settings.limits, settings.retry, settings.retention
+    return JobSettings(
+        max_open_jobs=limits.max_open_jobs,
+        max_open_jobs_per_owner=limits.max_open_jobs_per_owner,
+        max_images_per_job=limits.max_images_per_job,
+        max_image_bytes=limits.max_image_bytes,
+        max_job_bytes=limits.max_job_bytes,
+        idle_limit=timedelta(minutes=limits.idle_minutes),
+        min_free_bytes=limits.min_free_bytes,
+        retry=RetryPolicy(
+            first=timedelta(seconds=retry.first_seconds),
+            cap=timedelta(seconds=retry.cap_seconds),
+            give_up=timedelta(days=retry.give_up_days),
+        ),
+        retain_undelivered=timedelta(days=keep.undelivered_days),
+        retain_delivered=timedelta(hours=keep.delivered_hours),
+        retain_canceled=timedelta(hours=keep.canceled_hours),
+        history_days=keep.history_days,
+        history_jobs=keep.history_jobs,
+        parallel_deliveries=limits.parallel_deliveries,
+        parallel_per_destination=limits.parallel_per_destination,
+    )
+
+
+def _devices(allowed: list[str]) -> TrustedDevices:
+    networks = []
+    certificates = set()
+    for entry in allowed:
+        try:
+            networks.append(ipaddress.ip_network(entry))
+        except ValueError:
+            certificates.add(entry)
+    return TrustedDevices(tuple(networks), frozenset(certificates))

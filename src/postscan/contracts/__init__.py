@@ -1,0 +1,1 @@
+"""The messages as typed values, one namespace a module, and the published keyword sets. No I/O."""

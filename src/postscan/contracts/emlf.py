@@ -1,0 +1,23 @@
+"""Instructions of the e-mail filter (scan-process-and-filters.md; schema/emlf.xsd)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from postscan.contracts.binding import Bound, element, flag, flag_attribute, texts
+from postscan.soap.names import EMLF, qname
+
+CAN_ADD_ADDRESSES: Final = qname(EMLF, "CanAddAddresses")
+
+
+@element(EMLF, "EmailConfig")
+class EmailConfig(Bound):
+    """Whom to send to: the user who scanned, and ``addresses`` of at most 255 characters each.
+
+    ``can_add_addresses`` lets the user add addresses at the device. The attribute stands on the list of
+    addresses, so it is not written when there are none.
+    """
+
+    send_to_scan_user: bool = flag("SendToScanUser", default=False)
+    addresses: tuple[str, ...] = texts("EmailAddress", wrapper="SendToAddresses", default=())
+    can_add_addresses: bool = flag_attribute(CAN_ADD_ADDRESSES, on="SendToAddresses", default=False)

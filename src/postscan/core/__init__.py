@@ -1,0 +1,1 @@
+"""What every room stands on: errors, the clock, logging. Imports nothing of the house."""

@@ -1,0 +1,1 @@
+"""The device role: what a DSM scanner does, from reading pages to sending them."""

@@ -1,0 +1,1 @@
+"""Who people are and which scan processes they may use."""

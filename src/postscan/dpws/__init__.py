@@ -1,0 +1,1 @@
+"""What makes a web service a WSD: the HTTP host and client, discovery, metadata, eventing."""

@@ -1,0 +1,1 @@
+"""One module a destination or a processing step; the filter contract; file naming."""

@@ -1,0 +1,1 @@
+"""Alembic's environment for the job store; run by ``postscan.jobs.migrate`` at every start."""

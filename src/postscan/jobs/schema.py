@@ -1,0 +1,133 @@
+"""The tables of the job store. What lies in a database is made by the migrations; a test compares the two."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware moment, kept as UTC without zone."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Drop the zone after turning the moment into UTC."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        """Put the zone back."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("token", String(36), nullable=False, unique=True),
+    Column("owner", Text, nullable=False),
+    Column("user", Text, nullable=False),  # the directory's User as JSON, as it was at Create
+    Column("process_id", String(36), nullable=False),
+    Column("process_name", Text, nullable=False),
+    Column("document_root_name", Text, nullable=False),
+    Column("continue_on_error", Boolean, nullable=False),
+    Column("request_id", Text),
+    Column("correlation_id", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("reasons", Text, nullable=False),  # keywords, separated by a space
+    Column("timed_out", Boolean, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Column("ended", UtcDateTime),
+    Column("completed", UtcDateTime),
+    Column("images_received", Integer, nullable=False),
+    Column("bytes_received", BigInteger, nullable=False),
+    Column("images_kept", Boolean, nullable=False),
+    Column("kept_seconds", Float, nullable=False),  # running time since completion, deaf to clock jumps
+    Index("ix_jobs_completed", "completed"),
+    Index("ix_jobs_created", "created"),
+    sqlite_autoincrement=True,
+)
+
+filters = Table(
+    "filters",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("dialect", Text, nullable=False),
+    Column("instructions", LargeBinary, nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("reasons", Text, nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", Integer, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt", UtcDateTime),
+    Column("last_error", Text),
+    Column("reason", String(64)),
+    ForeignKeyConstraint(["job_id", "position"], ["filters.job_id", "filters.position"], ondelete="CASCADE"),
+    UniqueConstraint("job_id", "position", "key"),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("document_id", Integer, primary_key=True),
+    Column("format", String(32), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("received", UtcDateTime, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# One row a document and destination: planned when ``delivered`` is NULL, there when it is not.
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("delivery_id", ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True),
+    Column("document_id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("size", BigInteger),
+    Column("delivered", UtcDateTime),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,1 @@
+"""The scan server: WS-DSP answered with jobs and directory."""

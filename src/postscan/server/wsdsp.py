@@ -1,0 +1,194 @@
+"""WS-DSP: the five operations and two events of Distributed Scan Processing, answered with jobs."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final, cast
+from uuid import UUID
+
+from lxml import etree
+
+from postscan.contracts import dsp
+from postscan.contracts.formats import matches
+from postscan.contracts.keywords import END_STATES, DocumentFormat
+from postscan.core.clock import Clock
+from postscan.core.errors import InvalidArgument
+from postscan.core.log import get_logger
+from postscan.dpws.eventing import EventSource
+from postscan.dpws.service import Call, HostedService, Operation, operations
+from postscan.jobs.engine import JobChange, JobEngine
+from postscan.jobs.model import Job
+from postscan.jobs.spool import ImageWriter
+from postscan.server import status
+from postscan.server.create import Admission
+from postscan.soap.names import DSP, qname
+from postscan.soap.xml import serialize
+
+_log = get_logger("wsdsp")
+STATUS_EVENT: Final = f"{DSP}/PostScanJobStatusEvent"
+END_STATE_EVENT: Final = f"{DSP}/PostScanJobEndStateEvent"
+EVENTS: Final = (STATUS_EVENT, END_STATE_EVENT)
+# Images may come faster than anybody reads: their count alone is told at most this often (seconds).
+_COUNT_PAUSE = 1.0
+# WSDAPI drops envelopes of more than 32,767 octets (trap 17); the rest is for the envelope itself.
+_MAX_ELEMENTS = 32
+_MAX_ELEMENTS_BYTES = 28_000
+
+
+class WsDsp:
+    """The service; :meth:`hosted` is what a DeviceHost hosts."""
+
+    def __init__(self, engine: JobEngine, admission: Admission, events: EventSource, clock: Clock) -> None:
+        self._engine = engine
+        self._admission = admission
+        self._events = events
+        self._clock = clock
+        self._told: dict[str, float] = {}
+        engine.add_listener(self._changed)
+
+    def hosted(self, identifier: UUID, *, extra_types: tuple[str, ...] = ()) -> HostedService:
+        """Return the hosted service under ``identifier``."""
+        table = operations(
+            DSP,
+            ("CreatePostScanJob", self.create),
+            ("EndPostScanJob", self.end),
+            ("CancelPostScanJob", self.cancel),
+            ("GetPostScanJobElements", self.elements),
+        )
+        send = f"{DSP}/SendImage"
+        table[send] = Operation(
+            action=send,
+            request=qname(DSP, "SendImageRequest"),
+            response_action=f"{send}Response",
+            operate=self.send_image,
+            attachment_in=qname(DSP, "ImageData"),
+        )
+        return HostedService(
+            identifier=identifier,
+            types=(qname(DSP, "DistributedScanProcessingServiceType"),),
+            service_id=f"uri:postscan:wsdsp:{identifier}",
+            namespace=DSP,
+            operations=table,
+            events=self._events,
+            open_sink=self._engine.open_image,
+            extra_types=extra_types,
+        )
+
+    # Operations ----------------------------------------------------------------------------------------
+
+    async def create(self, call: Call) -> etree._Element:
+        """CreatePostScanJob: everything is checked before a job exists."""
+        request = dsp.CreatePostScanJobRequest.from_element(call.message)
+        new = await self._admission.admit(request, call.caller, call.envelope.headers.message_id)
+        job = await self._engine.create(new)
+        _log.info(
+            "job created",
+            token=job.token,
+            process=job.process_name,
+            user=job.user.upn,
+            owner=job.owner,
+            origin=new.origin,
+        )
+        return dsp.CreatePostScanJobResponse(job_token=job.token).to_element()
+
+    async def send_image(self, call: Call) -> etree._Element:
+        """SendImage: job, identity and limits are checked before the image is read; see R-1 and R-5."""
+        request = dsp.SendImageRequest.from_element(call.message)
+        owner = await self._admission.authenticator.owner(call.caller)
+        token = request.job_token
+        image_format = _published(request.description.format)
+        document_id = request.description.document_id
+        await self._engine.check_image(token, owner, document_id, image_format, None)
+        if call.attachment is None:
+            raise InvalidArgument("no image", detail="dsp:ImageData")
+        alive = partial(self._engine.touch, token)
+        writer = cast(ImageWriter, await call.attachment.receive(alive))
+        try:
+            if writer.size == 0:
+                raise InvalidArgument("the image is empty", detail="dsp:ImageData")
+            if not matches(image_format, writer.head):
+                raise InvalidArgument(f"the octets are not {image_format}", detail="dsp:Format")
+            await self._engine.commit_image(token, owner, document_id, image_format, writer)
+        finally:
+            writer.abort()
+        return dsp.SendImageResponse().to_element()
+
+    async def end(self, call: Call) -> etree._Element:
+        """EndPostScanJob: the job is accepted, durably (R-2)."""
+        request = dsp.EndPostScanJobRequest.from_element(call.message)
+        owner = await self._admission.authenticator.owner(call.caller)
+        await self._engine.end(request.job_token, owner)
+        return dsp.EndPostScanJobResponse().to_element()
+
+    async def cancel(self, call: Call) -> etree._Element:
+        """CancelPostScanJob: by the one who created it, best effort."""
+        request = dsp.CancelPostScanJobRequest.from_element(call.message)
+        owner = await self._admission.authenticator.owner(call.caller)
+        await self._engine.cancel(request.job_token, owner)
+        return dsp.CancelPostScanJobResponse().to_element()
+
+    async def elements(self, call: Call) -> etree._Element:
+        """GetPostScanJobElements: one ElementData a name, in order (trap 3).
+
+        An element that would make the answer larger than peers accept (the documents of a job of hundreds of
+        pages) comes as not valid, so that the others arrive.
+        """
+        request = dsp.GetPostScanJobElementsRequest.from_element(call.message)
+        if len(request.names) > _MAX_ELEMENTS:
+            raise InvalidArgument(f"{len(request.names)} elements", detail="dsp:RequestedElements")
+        owner = await self._admission.authenticator.owner(call.caller)
+        job = await self._engine.job(request.job_token, owner)
+        answers = []
+        room = _MAX_ELEMENTS_BYTES
+        for name in request.names:
+            answer = await self._element(job, owner, name)
+            if len(serialize(answer.to_element())) > room:
+                _log.warning("a job's element is too large to be told", token=job.token, element=name)
+                answer = dsp.ElementData(name=name, valid=False)
+            room -= len(serialize(answer.to_element()))
+            answers.append(answer)
+        if room < 0:
+            raise InvalidArgument("names too long to be answered", detail="dsp:RequestedElements")
+        return dsp.GetPostScanJobElementsResponse(elements=tuple(answers)).to_element()
+
+    async def _element(self, job: Job, owner: str, name: str) -> dsp.ElementData:
+        if name == dsp.JOB_STATUS:
+            return dsp.ElementData(name=name, valid=True, status=status.job_status(job))
+        if name == dsp.JOB_DESCRIPTION:
+            return dsp.ElementData(name=name, valid=True, description=status.job_description(job))
+        if name == dsp.DOCUMENTS:
+            received = await self._engine.documents(job.token, owner)
+            return dsp.ElementData(name=name, valid=True, documents=status.documents(received))
+        return dsp.ElementData(name=name, valid=False)
+
+    # Events --------------------------------------------------------------------------------------------
+
+    def _changed(self, change: JobChange) -> None:
+        job = change.job
+        if job.state in END_STATES and change.previous not in END_STATES:
+            self._told.pop(job.token, None)
+            self._publish(STATUS_EVENT, job)
+            self._publish(END_STATE_EVENT, job)
+            return
+        if change.previous is job.state and change.kind == "image":
+            now = self._clock.monotonic()
+            if now - self._told.get(job.token, -_COUNT_PAUSE) < _COUNT_PAUSE:
+                return
+            self._told[job.token] = now
+        self._publish(STATUS_EVENT, job)
+
+    def _publish(self, action: str, job: Job) -> None:
+        def event() -> etree._Element:
+            if action == END_STATE_EVENT:
+                return dsp.PostScanJobEndStateEvent(end_state=status.end_state(job)).to_element()
+            return dsp.PostScanJobStatusEvent(status=status.job_status(job)).to_element()
+
+        # A job's events are its creator's business alone: its token is in them.
+        self._events.publish(action, event, lambda owner: owner == job.owner)
+
+
+def _published(name: str) -> DocumentFormat:
+    try:
+        return DocumentFormat(name)
+    except ValueError as error:
+        raise InvalidArgument(f"format {name}", detail="dsp:Format") from error

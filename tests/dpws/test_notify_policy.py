@@ -1,0 +1,141 @@
+"""Which addresses a subscriber may make the server call (abuse case 15)."""
+
+import asyncio
+import socket
+import threading
+
+import pytest
+
+from postscan.dpws import notify_policy
+from postscan.dpws.notify_policy import NotifyPolicy, NotifyRefused, PinnedResolver
+
+OWN = "192.0.2.7"
+
+
+@pytest.mark.parametrize(
+    ("url", "peer", "address"),
+    [
+        ("http://192.0.2.7:5357/x", OWN, OWN),
+        ("https://192.0.2.7/x", OWN, OWN),
+        ("HTTP://192.0.2.7/", OWN, OWN),
+        ("http://192.0.2.7/", "::ffff:192.0.2.7", OWN),
+        ("http://[::ffff:192.0.2.7]/", OWN, OWN),
+        ("http://[2001:db8::7]:80/", "2001:db8::7", "2001:db8::7"),
+    ],
+)
+async def test_the_subscribers_own_address_is_allowed(url: str, peer: str, address: str) -> None:
+    assert await NotifyPolicy().check(url, peer) == address
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://192.0.2.8/",
+        "http://10.0.0.1/",
+        "http://[2001:db8::1]/",
+        "ftp://192.0.2.7/",
+        "//192.0.2.7/",
+        "192.0.2.7",
+        "http:192.0.2.7",
+        "http://192.0.2.7@192.0.2.8/",
+        "http://user@192.0.2.7/",
+        "http://:secret@192.0.2.7/",
+        "http://192.0.2.7:0x50/",
+        "http://192.0.2.7:70000/",
+        "http://[192.0.2.7]/",
+        "http://[::1",
+        "http://" + "a" * 64 + ".example/",
+        "http://a..example/",
+        "http://\u0000/",
+        "",
+    ],
+)
+async def test_any_other_address_and_what_is_none_is_refused(url: str) -> None:
+    with pytest.raises(NotifyRefused) as refused:
+        await NotifyPolicy().check(url, OWN)
+    assert refused.value.detail == "wsa:Address"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["169.254.169.254", "224.0.0.1", "239.255.255.250", "0.0.0.0", "[fe80::1]", "[ff02::c]", "[::]"],
+)
+async def test_link_local_multicast_and_unspecified_addresses_are_refused_even_to_themselves(
+    address: str,
+) -> None:
+    policy = NotifyPolicy(hosts=frozenset({address.strip("[]")}), allow_loopback=True)
+    with pytest.raises(NotifyRefused):
+        await policy.check(f"http://{address}/", address.strip("[]"))
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.8.9.10", "[::1]", "[::ffff:127.0.0.1]", "localhost", "127.1"]
+)
+async def test_loopback_is_refused_unless_it_is_allowed(host: str) -> None:
+    with pytest.raises(NotifyRefused):
+        await NotifyPolicy().check(f"http://{host}/", "127.0.0.1")
+
+
+async def test_loopback_can_be_allowed() -> None:
+    policy = NotifyPolicy(allow_loopback=True)
+    assert await policy.check("http://127.0.0.1:1/", "127.0.0.1") == "127.0.0.1"
+    with pytest.raises(NotifyRefused):
+        await policy.check("http://127.0.0.2:1/", "127.0.0.1")
+
+
+async def test_hosts_of_the_settings_are_allowed_by_name_and_by_address() -> None:
+    policy = NotifyPolicy(hosts=frozenset({"10.1.2.3", "localhost"}), allow_loopback=True)
+    assert await policy.check("http://10.1.2.3/", OWN) == "10.1.2.3"
+    assert await policy.check("http://LOCALHOST/", OWN) in ("127.0.0.1", "::1")
+
+
+async def test_the_resolver_knows_only_what_was_checked() -> None:
+    resolver = PinnedResolver()
+    resolver.pin("http://Device.example:80/x", "192.0.2.7")
+    (found,) = await resolver.resolve("device.example", 80)
+    assert (found["host"], found["port"], found["family"]) == ("192.0.2.7", 80, socket.AF_INET)
+    with pytest.raises(OSError, match="not checked"):
+        await resolver.resolve("other.example", 80)
+
+
+async def test_name_servers_that_do_not_answer_hold_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, asked = threading.Event(), threading.Semaphore(0)
+
+    def dead(*_: object, **__: object) -> None:
+        asked.release()
+        answer.wait(20)
+        raise OSError("no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", dead)
+    checks = [asyncio.create_task(NotifyPolicy().check(f"http://h{n}.example/", OWN)) for n in range(64)]
+    try:
+        async with asyncio.timeout(10):
+            while not asked.acquire(blocking=False):
+                await asyncio.sleep(0)
+            # Directory, spool and store use the loop's own threads.
+            assert await asyncio.to_thread(int, "7") == 7
+            assert await NotifyPolicy().check(f"http://{OWN}/", OWN) == OWN
+    finally:
+        answer.set()
+    outcomes = await asyncio.gather(*checks, return_exceptions=True)
+    assert all(isinstance(outcome, NotifyRefused) for outcome in outcomes)
+
+
+async def test_a_name_that_takes_too_long_to_look_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer.wait(20))
+    monkeypatch.setattr(notify_policy, "_LOOK_UP_SECONDS", 0.01)
+    try:
+        with pytest.raises(NotifyRefused):
+            await NotifyPolicy().check("http://device.example/", OWN)
+    finally:
+        answer.set()
+
+
+async def test_the_resolver_forgets_what_is_used_no_more() -> None:
+    resolver = PinnedResolver()
+    for number in range(5):
+        resolver.pin(f"http://h{number}.example/", OWN)
+    resolver.keep_only(["http://H3.example:80/x"])
+    assert len(resolver) == 1
+    assert (await resolver.resolve("h3.example"))[0]["host"] == OWN
