@@ -8,6 +8,7 @@ from postscan.dpws.http.connection import Request
 from postscan.dpws.http.limits import HttpLimits
 from postscan.dpws.http.messages import Response
 from postscan.dpws.http.server import HttpHost
+from postscan.dpws.http.window import LARGE, SMALL
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -275,3 +276,23 @@ async def test_a_refused_request_that_does_not_wait_to_be_told_to_continue_can_r
         client.writer.write(body)
         await client.writer.drain()
         assert await client.answer() == (400, b"no")
+
+
+async def test_a_sender_of_much_is_given_a_large_buffer_only_when_the_handler_wants_it() -> None:
+    sizes: list[int] = []
+
+    async def handler(request: Request) -> Response:
+        for widen in (False, True):
+            if widen:
+                request.body.widen()
+            while request.body.end - request.body.start < 16_000 and await request.body.fill():
+                pass
+            sizes.append(len(request.body.buffer))
+            request.body.consume_to(request.body.end)
+        return Response(200, str(len(await request.body.read_all(1_000_000))).encode())
+
+    async with serving(handler) as (_, port), connected(port) as client:
+        client.writer.write(post(b"x" * 500_000))
+        status, rest = await client.answer()
+    assert (status, sizes) == (200, [SMALL, LARGE])
+    assert 0 < int(rest) < 500_000

@@ -84,6 +84,8 @@ class MtomStream:
             if isinstance(event, PartBegin) and self._before_keeping is not None:
                 await self._before_keeping()
                 self._before_keeping = None
+            if isinstance(event, PartBegin):
+                self._body.widen()
             self._handle(event, keep=True)
 
     async def attachment(self, content_id: str, progress: Callable[[], None] | None = None) -> AttachmentSink:
@@ -95,6 +97,7 @@ class MtomStream:
         """
         self._wanted = content_id
         self._progress = progress
+        self._body.widen()
         await self.finish()
         sink = self._waiting.pop(content_id, None)
         if sink is None:

@@ -76,6 +76,14 @@ class Body:
         """Whether the peer was not told to continue: it may or may not send the rest (RFC 9110, 10.1.1)."""
         return self._owes_continue and not self._framing.complete
 
+    def widen(self) -> None:
+        """Receive into a large buffer from now on, where much is to come.
+
+        For whoever reads an attachment that was admitted: a sender nobody knows yet holds a small one.
+        """
+        if self.length is None or self.length > SMALL:
+            self._window.grow()
+
     def consume_to(self, position: int) -> None:
         """Note that everything before ``position`` was used."""
         self._window.consume_to(position)
@@ -379,8 +387,6 @@ class Connection(asyncio.BufferedProtocol):
             return False
         self._enter(Phase.WORKING)
         limits = self.host.limits
-        if head.length is None or head.length > SMALL:
-            self.window.grow()
         self._rate_from, self._rate_octets = self._loop.time(), 0
         body = Body(self, framing_for(head.length, limits.max_body_bytes), head)
         try:
