@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import ingest
+from bench import events, ingest
 from bench.toolbox import BenchError
 
-BENCHMARKS = {"ingest": ingest.main}
+BENCHMARKS = {"ingest": ingest.main, "events": events.main}
 
 
 def main() -> int:

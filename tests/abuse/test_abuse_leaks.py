@@ -29,8 +29,6 @@ from support.wire import (
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-# A correlation id and nothing else ties the two together.
-CORRELATION = "CorrelationId"
 
 
 @pytest.fixture
@@ -107,7 +105,7 @@ async def test_case_42_an_unforeseen_error_tells_its_sender_nothing_but_an_id(
             for secret in (b"secret", b"hunter2", b"S-1-5", b"/etc", b"Sabotaged", b"KeyError"):
                 assert secret not in answer.body
             # The one who reads the log finds what it was.
-            told = [entry for entry in lines(log) if entry.get("request") == answer.text(CORRELATION)]
+            told = [entry for entry in lines(log) if entry.get("request") == answer.correlation_id]
             assert told
             assert all(map(bounded, told))
         assert await peer.works()
@@ -135,7 +133,7 @@ async def test_case_42_faults_of_every_kind_tell_nothing_of_the_inside(site: Sit
         ):
             answer = await who.post(message)
             assert answer.status >= 400
-            assert len(answer.text(CORRELATION)) == 32
+            assert len(answer.correlation_id) == 32
             seen.add((answer.fault.reason, answer.subcode))
             assert alice.encode() not in answer.body
         assert len(seen) >= 7
@@ -229,5 +227,5 @@ async def test_case_43_a_line_of_a_refused_request_carries_the_id_its_sender_saw
     async with wire(site) as peer:
         answer = await peer.post(job_request("EndPostScanJob", "unknown"))
     refused = [entry for entry in lines(log) if entry["event"] == "request refused"]
-    assert [entry["request"] for entry in refused] == [answer.text(CORRELATION)]
+    assert [entry["request"] for entry in refused] == [answer.correlation_id]
     assert refused[0]["peer"] == "127.0.0.1"

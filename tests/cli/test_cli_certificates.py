@@ -48,7 +48,7 @@ def test_the_private_key_is_private(desk: Desk) -> None:
     users = desk.made.pki / "users"
     assert stat.S_IMODE((users / "carol.key").stat().st_mode) == 0o600
     assert sorted(path.name for path in users.iterdir()) == [
-        *("alice.key", "alice.pem", "bob.key", "bob.pem", "carol.key", "carol.pem")
+        f"{name}.{kind}" for name in ("admin", "alice", "bob", "carol") for kind in ("key", "pem")
     ]
 
 
@@ -81,12 +81,14 @@ def test_expired_certificates_are_listed_and_renewed(
         desk = make_desk(tmp_path / "site")
     assert certificates(desk, "list") == ExitCode.CONFIGURATION
     assert "expired" in capsys.readouterr().out
-    for whose in (["user", "alice"], ["user", "bob"], ["server"]):
+    for whose in (["user", "alice"], ["user", "bob"], ["user", "admin"], ["server"]):
         assert certificates(desk, *whose, "--renew") == ExitCode.OK
     capsys.readouterr()
     assert certificates(desk, "list", "--json") == ExitCode.OK
     told = json.loads(capsys.readouterr().out)
-    assert [row["what"] for row in told] == ["authority", "server localhost", "user alice", "user bob"]
+    assert [row["what"] for row in told] == [
+        *("authority", "server localhost", "user admin", "user alice", "user bob")
+    ]
     assert {row["state"] for row in told} == {"valid"}
     assert datetime.fromisoformat(told[1]["expires"]) > datetime.now(UTC) + timedelta(days=300)
 

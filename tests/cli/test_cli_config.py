@@ -16,6 +16,8 @@ from postscan.cli import main
 from postscan.cli.exit_codes import ExitCode
 from postscan.cli.installation import InstallationPlan, create_installation
 from postscan.cli.pki import create_ca, issue_server
+from postscan.cli.settings import load_settings
+from support.scanning import make_installation
 
 
 @pytest.fixture(scope="module")
@@ -284,3 +286,18 @@ def test_wrong_settings_end_the_check(installation: Path, capsys: pytest.Capture
     code = main(["config", "check", "--config", str(installation / "server.toml")])
     assert code == ExitCode.CONFIGURATION
     assert "the nearest key of [server] is listen" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"administrators": {"groups": ["Nobody"]}}, "administrators.groups"),
+        ({"server": {"mode": "unauthenticated"}}, "administrators.certificates"),
+    ],
+)
+def test_a_server_that_nobody_may_administer_is_a_warning(
+    tmp_path: Path, settings: dict[str, dict[str, object]], key: str
+) -> None:
+    made = make_installation(tmp_path / "site", **settings)
+    findings = postscan.cli.checks.check_installation(load_settings(made.config, {}))
+    assert [one.severity for one in findings if one.key == key] == ["warning"]

@@ -109,7 +109,7 @@ def test_the_directory_knows_the_users_and_who_may_use_what(tmp_path: Path) -> N
 
 
 def test_security_identifiers_count_up_in_one_domain(tmp_path: Path) -> None:
-    alice, bob = create_installation(plan(tmp_path / "scans")).users
+    alice, bob, _admin = create_installation(plan(tmp_path / "scans")).users
     assert alice.sid.startswith("S-1-5-21-")
     assert alice.sid.endswith("-1103")
     assert bob.sid == alice.sid.removesuffix("1103") + "1104"
@@ -169,7 +169,7 @@ def test_the_command_tells_a_script_what_was_made(tmp_path: Path, capsys: pytest
     assert main(["init", str(tmp_path / "scans"), "--fqdn", FQDN, "--keys", "rsa", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
     assert all(Path(path).is_file() for path in made["files"])
-    assert [user["name"] for user in made["users"]] == ["alice", "bob"]
+    assert [user["name"] for user in made["users"]] == ["alice", "bob", "admin"]
     assert {process["display_name"] for process in made["processes"]} >= {"Invoices"}
 
 

@@ -29,6 +29,7 @@ OURS = md.DeviceMetadata(
         model_number="1",
         model_url="https://postscan.example/model",
         presentation_url="https://scan.example/",
+        categories=("Computers", "Scanners"),
     ),
     md.Relationship(
         md.HostedService((SERVER,), (qname(WSDP, "Device"),), "uri:host"),
@@ -184,7 +185,9 @@ def test_a_windows_host_without_services_is_read() -> None:
     )
     assert found.device == md.ThisDevice({"": "Device Host"}, "1.0", "20050718")
     assert found.model == md.ThisModel(
-        manufacturers={"": "Microsoft Corporation"}, model_names={"": "Publication"}
+        manufacturers={"": "Microsoft Corporation"},
+        model_names={"": "Publication"},
+        categories=("Computers",),
     )
     assert found.relationship == md.Relationship(
         md.HostedService(("urn:uuid:1",), (qname(PUB, "Computer"),), "urn:uuid:2")

@@ -239,3 +239,49 @@ async def test_what_did_not_arrive_everywhere_is_not_delivered(tmp_path: Path) -
         outcome = await scan(site, stream(sheets(1)), Panel(), process="Archive (two places)")
     assert (outcome.finished, outcome.state) == (True, "Completed")
     assert not outcome.delivered
+
+
+async def test_after_a_restart_events_come_again(tmp_path: Path, away: Any) -> None:
+    """The server ends the subscription when it stops; the device subscribes again and hears the end."""
+    panel = Panel()
+    async with running(tmp_path / "site", made=away) as site:
+        scanning = asyncio.create_task(scan(site, stream(sheets(1)), panel, process="Invoices"))
+        await panel.heard(JobState.PROCESSING)
+    async with running(tmp_path / "site", made=away) as site:
+        assert site.server is not None
+        async with asyncio.timeout(20):
+            while not sum(len(source) for source in site.server._events):
+                await asyncio.sleep(0.02)
+        (tmp_path / "invoices").rename(away.folder / "delivered" / "invoices")
+        outcome = await scanning
+    assert outcome.delivered
+    assert outcome.by_event
+
+
+def status_of(state: JobState, images: int) -> dsp.JobStatus:
+    filters = (dsp.FilterStatus(dialect="urn:f", state="Pending"),)
+    return dsp.JobStatus(job_token="t", state=state, filters=filters, images_received=images)
+
+
+async def test_events_that_come_late_or_twice_take_nothing_back(tmp_path: Path) -> None:
+    panel = Panel()
+    async with running(tmp_path / "site") as site, site.device() as device:
+        session = ScanSession(device, await site.user(), panel)
+        for state, images in (
+            (JobState.CREATING, 1),
+            (JobState.CREATING, 3),
+            (JobState.CREATING, 2),
+            (JobState.PROCESSING, 3),
+            (JobState.PENDING, 3),
+            (JobState.COMPLETED, 3),
+            (JobState.PROCESSING, 3),
+            (JobState.COMPLETED, 3),
+        ):
+            session._note(status_of(state, images))
+    assert [(status.state, status.images_received) for status in panel.statuses] == [
+        (JobState.CREATING, 1),
+        (JobState.CREATING, 3),
+        (JobState.PROCESSING, 3),
+        (JobState.COMPLETED, 3),
+        (JobState.COMPLETED, 3),
+    ]

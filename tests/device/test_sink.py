@@ -72,6 +72,24 @@ async def test_the_end_of_the_subscription_is_an_event_too() -> None:
         assert sink.events.get_nowait() == SubscriptionEnded("Shutdown")
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Status", f"{WSE}/SourceCancelling"),
+        ("Status", f"{WSE}/SourceCanceling"),
+        ("Code", "wse:SourceCanceling"),
+        ("Code", f"{WSE}/SourceCancelling"),
+    ],
+)
+async def test_an_end_is_understood_in_every_form_that_peers_write(name: str, text: str) -> None:
+    async with listening() as (sink, endpoint):
+        end = wse.SubscriptionEnd(manager=EndpointReference("http://localhost/"), status="x").to_element()
+        (status,) = end.findall(qname(WSE, "Status"))
+        status.tag, status.text = qname(WSE, name), text
+        await notify(endpoint, end)
+        assert sink.events.get_nowait() == SubscriptionEnded("SourceCancelling")
+
+
 def another_identifier() -> tuple[etree._Element, ...]:
     identifier = etree.Element(qname(WSE, "Identifier"))
     identifier.text = "urn:uuid:guessed"

@@ -62,7 +62,7 @@ def refused(code: int) -> ssl.SSLCertVerificationError:
             NotTls,
             "no TLS connection comes about",
         ),
-        (aiohttp.ClientPayloadError("cut short"), Unreachable, "cut short"),
+        (aiohttp.ClientPayloadError("cut short"), Unreachable, "in the middle of its answer"),
         (
             aiohttp.ClientConnectorCertificateError(KEY, refused(10)),
             Untrusted,

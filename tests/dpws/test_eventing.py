@@ -1,40 +1,34 @@
 """WS-Eventing: subscriptions with a clock moved by hand, delivery to real sinks, and the same on the wire."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import timedelta
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
-from lxml import etree
 
-from postscan.contracts import dsp, wse
-from postscan.contracts.keywords import JobState
+from postscan.contracts import wse
+from postscan.core.clock import xs_datetime
 from postscan.core.errors import PostscanError
-from postscan.dpws import eventing
+from postscan.dpws import courier
+from postscan.dpws.courier import CourierLimits
 from postscan.dpws.eventing import EventLimits, EventSource
 from postscan.dpws.http.messages import Peer
 from postscan.dpws.notify_policy import NotifyPolicy
 from postscan.server.tls import server_context
-from postscan.soap.envelope import Envelope
 from postscan.soap.names import DSP, WSDP, WSE, qname
 from support.clock import FakeClock
+from support.events import number_of, status_event
 from support.scanning import Site, jpeg, running
-from support.sinks import Sink, listening, mark_of
+from support.sinks import Sink, listening, mark_of, nobody_listening
 from support.wire import Answer, canary, envelope, job_request, wire
 
 STATUS, END_STATE = f"{DSP}/PostScanJobStatusEvent", f"{DSP}/PostScanJobEndStateEvent"
 ADDRESS = "https://localhost:5362/ScanServer/service"
 PEER = Peer("127.0.0.1", 1)
 HOUR = wse.Expires(duration=timedelta(hours=1))
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a second and third attempt come at once."""
-    monkeypatch.setattr(eventing, "_RETRY_PAUSES", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -44,12 +38,13 @@ def clock() -> FakeClock:
 
 @asynccontextmanager
 async def source(clock: FakeClock, **limits: float) -> AsyncIterator[EventSource]:
+    """Run an event source that tries twice more at once."""
     made = EventSource(
         address=lambda: ADDRESS,
         actions=(STATUS, END_STATE),
         clock=clock,
         policy=NotifyPolicy(allow_loopback=True),
-        limits=EventLimits(**limits),  # type: ignore[arg-type] # test shorthand: all are numbers
+        limits=EventLimits(**({"retry_pauses": (0.0, 0.0)} | limits)),  # type: ignore[arg-type] # all are numbers
     )
     try:
         yield made
@@ -68,23 +63,8 @@ def identifier(answer: wse.SubscribeResponse) -> str:
     return answer.manager.parameters[0].text or ""
 
 
-def status_event(number: int = 1) -> etree._Element:
-    status = dsp.JobStatus(
-        job_token=f"token-{number}",
-        state=JobState.CREATING,
-        filters=(dsp.FilterStatus(dialect="urn:f", state="Pending"),),
-        images_received=number,
-    )
-    return dsp.PostScanJobStatusEvent(status=status).to_element()
-
-
 def publish(events: EventSource, action: str = STATUS, number: int = 1, owner: str = "alice") -> None:
     events.publish(action, lambda: status_event(number), lambda who: who == owner)
-
-
-def number_of(message: Envelope) -> int:
-    assert message.body is not None
-    return int(next(message.body.iter(qname(DSP, "ImagesReceived"))).text or "")
 
 
 # Delivery -------------------------------------------------------------------------------------------------
@@ -126,34 +106,86 @@ async def test_many_subscribers_that_answer_nothing_do_not_hold_up_another(clock
     async with (
         listening(blocked=True) as dead,
         listening() as quick,
-        source(clock, delivery_seconds=60) as events,
+        source(clock, delivery_seconds=60, stop_seconds=1) as events,
     ):
-        for number in range(120):
+        for number in range(400):
             await events.subscribe(wish(dead), f"dead {number}", PEER)
             publish(events, owner=f"dead {number}")
-        async with asyncio.timeout(10):
-            # More than a pool of connections has by default.
-            while dead.attempts <= 100:
-                await asyncio.sleep(0)
         await events.subscribe(wish(quick), "alice", PEER)
         publish(events)
         assert number_of(await quick.next()) == 1
+        # Only so many at a time are tried at one host and port.
+        assert dead.attempts <= 8
         dead.gate.set()
 
 
-async def test_names_of_subscribers_that_left_are_forgotten_and_those_of_others_are_not(
+async def test_sinks_that_answer_nothing_give_their_places_to_others(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *rest, **more: real("127.0.0.1", *rest, **more))
+    monkeypatch.setattr(courier, "_QUICK_SECONDS", 0.05)
+    async with (
+        AsyncExitStack() as stack,
+        listening() as quick,
+        source(clock, delivery_seconds=60, stop_seconds=1) as events,
+    ):
+        monkeypatch.setattr(events._courier, "_limits", CourierLimits(parallel=4, delivery_seconds=60))
+        silent = [await stack.enter_async_context(listening(blocked=True)) for _ in range(10)]
+        for number, sink in enumerate(silent):
+            await events.subscribe(wish(sink), f"dead {number}", PEER)
+            publish(events, owner=f"dead {number}")
+        await events.subscribe(wish(quick), "alice", PEER)
+        publish(events)
+        # All four places are taken, by deliveries that never end; still it comes.
+        assert number_of(await quick.next()) == 1
+
+
+async def test_a_newer_status_takes_the_place_of_one_that_waits_for_a_slow_sink(clock: FakeClock) -> None:
+    async with listening(blocked=True) as slow, source(clock, merge_from=2, max_queue=5) as events:
+        await events.subscribe(wish(slow), "alice", PEER)
+        for number in range(50):
+            events.publish(STATUS, partial(status_event, number), "alice", subject="one job")
+        events.publish(STATUS, partial(status_event, 99), "alice", subject="another job")
+        slow.gate.set()
+        # The first is on its way, the second in its place; then come the newest of each job.
+        heard = [number_of(await slow.next()) for _ in range(3)]
+        assert heard == [0, 49, 99]
+        assert len(events) == 1
+
+
+async def test_an_end_state_is_never_merged_away(clock: FakeClock) -> None:
+    async with listening(blocked=True) as slow, source(clock, merge_from=2, max_queue=10) as events:
+        await events.subscribe(wish(slow), "alice", PEER)
+        for number in range(4):
+            events.publish(STATUS, partial(status_event, number), "alice", subject="one job")
+            events.publish(END_STATE, partial(status_event, number), "alice", subject=f"end {number}")
+        slow.gate.set()
+        ends = []
+        while len(ends) < 4:
+            message = await slow.next()
+            if message.headers.action == END_STATE:
+                ends.append(number_of(message))
+        assert ends == [0, 1, 2, 3]
+
+
+async def test_a_subscription_without_events_has_no_task_and_no_connection(clock: FakeClock) -> None:
     async with listening() as sink, source(clock) as events:
-        await events.subscribe(wish(sink, notify_to=sink.endpoint(host="stays.example")), "bob", PEER)
-        for number in range(1_000):
-            brief = wish(sink, notify_to=sink.endpoint(host=f"h{number}.example"))
-            events.unsubscribe(identifier(await events.subscribe(brief, "alice", PEER)), "alice")
-        assert len(events._resolver) < 500
-        publish(events, owner="bob")
-        assert number_of(await sink.next()) == 1
+        before = len(asyncio.all_tasks())
+        for number in range(200):
+            await events.subscribe(wish(sink), f"user {number}", PEER)
+        assert len(asyncio.all_tasks()) == before
+        publish(events, owner="user 7")
+        await sink.next()
+        assert await events._courier.drained(10)
+        assert len(events._pool) <= 1
+
+
+async def test_connections_to_sinks_are_used_again(clock: FakeClock) -> None:
+    async with listening() as sink, source(clock) as events:
+        await events.subscribe(wish(sink), "alice", PEER)
+        for number in range(20):
+            publish(events, number=number)
+            await sink.next()
+        assert sink.connections == 1
 
 
 async def test_nobody_is_told_twice_that_a_subscription_is_over(clock: FakeClock) -> None:
@@ -227,12 +259,12 @@ async def test_a_subscriber_that_fails_three_times_is_dropped_and_told(clock: Fa
 
 
 async def test_a_subscriber_that_is_gone_is_dropped(clock: FakeClock) -> None:
-    async with listening() as ends, source(clock) as events:
-        async with listening() as sink:
-            await events.subscribe(wish(sink, end_to=ends.endpoint()), "alice", PEER)
-        publish(events)
-        await ends.next()
-        assert len(events) == 0
+    with nobody_listening() as gone:
+        async with listening() as ends, source(clock) as events:
+            await events.subscribe(wish(gone, end_to=ends.endpoint()), "alice", PEER)
+            publish(events)
+            await ends.next()
+            assert len(events) == 0
 
 
 async def test_a_redirect_is_a_failure_and_is_not_followed(clock: FakeClock) -> None:
@@ -412,6 +444,82 @@ async def test_a_subscription_is_managed_over_the_wire(tmp_path: Path) -> None:
         assert (await peer.post(manage("Renew", which))).subcode == "UnableToRenew"
 
 
+WINDOWS = f"""<wse:Subscribe>
+ <wse:EndTo><wsa:Address>{{ends}}</wsa:Address>
+  <wsa:ReferenceProperties><v:Zone xmlns:v="urn:v">7</v:Zone></wsa:ReferenceProperties>
+  <wsa:ReferenceParameters><wse:Identifier>urn:uuid:A</wse:Identifier></wsa:ReferenceParameters></wse:EndTo>
+ <wse:Delivery Mode="{WSE}/DeliveryModes/Push"><wse:NotifyTo><wsa:Address>{{sink}}</wsa:Address>
+  <wsa:ReferenceProperties><v:Zone xmlns:v="urn:v" v:kind="wsdp:x">8</v:Zone></wsa:ReferenceProperties>
+  <wsa:ReferenceParameters><wse:Identifier>urn:uuid:B</wse:Identifier></wsa:ReferenceParameters>
+ </wse:NotifyTo></wse:Delivery>
+ <wse:Expires>PT1H</wse:Expires>
+ <wse:Filter Dialect="{WSDP}/Action">
+   {DSP}/PostScanJobStatusEvent  {DSP}/PostScanJobEndStateEvent
+ </wse:Filter>
+ <w:ScanDestinations xmlns:w="http://schemas.microsoft.com/windows/2006/08/wdp/scan"><w:ScanDestination/>
+ </w:ScanDestinations></wse:Subscribe>"""
+
+
+async def test_a_subscribe_as_windows_writes_it_gets_properties_and_parameters_back(tmp_path: Path) -> None:
+    async with listening() as sink, listening() as ends:
+        async with running(tmp_path / "site") as site, wire(site) as peer:
+            body = WINDOWS.format(sink=sink.endpoint().address, ends=ends.endpoint().address)
+            await accepted(await peer.post(envelope(f"{WSE}/Subscribe", body)))
+            await peer.create()
+            message = await sink.next()
+            assert message.headers.action == STATUS
+            assert (message.headers.reply_to, message.headers.relates_to) == (None, None)
+            assert message.headers.message_id is not None
+            sent = {str(h.tag): h.text for h in message.headers.others}
+            assert sent == {"{urn:v}Zone": "8", qname(WSE, "Identifier"): "urn:uuid:B"}
+            (zone,) = [h for h in message.headers.others if h.tag == "{urn:v}Zone"]
+            # A qualified name in a value means what it meant.
+            assert zone.nsmap["wsdp"] == WSDP
+        told = await ends.next()
+        assert {h.text for h in told.headers.others} == {"7", "urn:uuid:A"}
+
+
+async def test_points_in_time_are_taken_and_answered_with_durations(tmp_path: Path) -> None:
+    async with running(tmp_path / "site") as site, listening() as sink, wire(site) as peer:
+        soon = xs_datetime(datetime.now(UTC) + timedelta(minutes=30))
+        answer = await peer.post(subscribe(sink.endpoint().address, expires=soon))
+        granted = wse.parse_duration(answer.text("Expires"))
+        assert timedelta(minutes=29) < granted <= timedelta(minutes=30)
+        which = await accepted(answer)
+        later = xs_datetime(datetime.now(UTC) + timedelta(minutes=50))
+        renewed = await peer.post(manage("Renew", which, f"<wse:Expires>{later}</wse:Expires>"))
+        assert wse.parse_duration(renewed.text("Expires")) > timedelta(minutes=49)
+        # Without a wish it is the source's choice.
+        assert (await peer.post(manage("Renew", which))).text("Expires") == "PT1H"
+
+
+@pytest.mark.parametrize(
+    ("change", "subcode", "detail"),
+    [
+        (
+            ("<wse:Delivery>", '<wse:Delivery Mode="urn:pull">'),
+            "DeliveryModeRequestedUnavailable",
+            "/Push</wse:Sup",
+        ),
+        ((f"{WSDP}/Action", "urn:other-dialect"), "FilteringRequestedUnavailable", "/Action</wse:Sup"),
+        ((f">{DSP}<", ">urn:nothing-we-raise<"), "FilterActionNotSupported", ""),
+        (("PT10M", "-PT1S"), "InvalidExpirationTime", ""),
+        (("PT10M", "2001-01-01T00:00:00Z"), "InvalidExpirationTime", ""),
+        (("PT10M", "soon"), "InvalidExpirationTime", ""),
+    ],
+)
+async def test_each_refusal_has_its_own_fault(
+    tmp_path: Path, change: tuple[str, str], subcode: str, detail: str
+) -> None:
+    async with running(tmp_path / "site") as site, listening() as sink, wire(site) as peer:
+        message = subscribe(sink.endpoint().address).decode().replace(*change).encode()
+        answer = await peer.post(message)
+        assert (answer.status, answer.subcode) == (400, subcode)
+        assert detail.encode() in answer.body
+        if subcode == "FilterActionNotSupported":
+            assert answer.fault.subcode == qname(WSDP, subcode)
+
+
 async def test_two_people_hear_of_their_own_jobs_alone(tmp_path: Path) -> None:
     async with listening() as hers, listening() as his, running(tmp_path / "site") as site:
         tokens = {}
@@ -491,8 +599,7 @@ async def test_an_address_that_is_not_the_subscribers_own_is_refused_with_a_faul
 
 def live(site: Site) -> EventSource:
     assert site.server is not None
-    assert site.server._events is not None
-    return site.server._events
+    return site.server._events[0]
 
 
 async def test_loopback_is_refused_unless_the_settings_allow_it(tmp_path: Path) -> None:

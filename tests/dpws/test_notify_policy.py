@@ -1,13 +1,14 @@
 """Which addresses a subscriber may make the server call (abuse case 15)."""
 
 import asyncio
+import ipaddress
 import socket
 import threading
 
 import pytest
 
 from postscan.dpws import notify_policy
-from postscan.dpws.notify_policy import NotifyPolicy, NotifyRefused, PinnedResolver
+from postscan.dpws.notify_policy import NotifyPolicy, NotifyPorts, NotifyRefused
 
 OWN = "192.0.2.7"
 
@@ -78,24 +79,15 @@ async def test_loopback_is_refused_unless_it_is_allowed(host: str) -> None:
 
 async def test_loopback_can_be_allowed() -> None:
     policy = NotifyPolicy(allow_loopback=True)
-    assert await policy.check("http://127.0.0.1:1/", "127.0.0.1") == "127.0.0.1"
+    assert await policy.check("http://127.0.0.1:5000/", "127.0.0.1") == "127.0.0.1"
     with pytest.raises(NotifyRefused):
-        await policy.check("http://127.0.0.2:1/", "127.0.0.1")
+        await policy.check("http://127.0.0.2:5000/", "127.0.0.1")
 
 
 async def test_hosts_of_the_settings_are_allowed_by_name_and_by_address() -> None:
     policy = NotifyPolicy(hosts=frozenset({"10.1.2.3", "localhost"}), allow_loopback=True)
     assert await policy.check("http://10.1.2.3/", OWN) == "10.1.2.3"
     assert await policy.check("http://LOCALHOST/", OWN) in ("127.0.0.1", "::1")
-
-
-async def test_the_resolver_knows_only_what_was_checked() -> None:
-    resolver = PinnedResolver()
-    resolver.pin("http://Device.example:80/x", "192.0.2.7")
-    (found,) = await resolver.resolve("device.example", 80)
-    assert (found["host"], found["port"], found["family"]) == ("192.0.2.7", 80, socket.AF_INET)
-    with pytest.raises(OSError, match="not checked"):
-        await resolver.resolve("other.example", 80)
 
 
 async def test_name_servers_that_do_not_answer_hold_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,10 +124,57 @@ async def test_a_name_that_takes_too_long_to_look_up_is_refused(monkeypatch: pyt
         answer.set()
 
 
-async def test_the_resolver_forgets_what_is_used_no_more() -> None:
-    resolver = PinnedResolver()
-    for number in range(5):
-        resolver.pin(f"http://h{number}.example/", OWN)
-    resolver.keep_only(["http://H3.example:80/x"])
-    assert len(resolver) == 1
-    assert (await resolver.resolve("h3.example"))[0]["host"] == OWN
+@pytest.mark.parametrize("port", [1, 21, 22, 25, 110, 445, 631, 1023, 3306, 3389, 6379, 9100, 11211])
+async def test_ports_of_other_services_are_refused_even_at_the_subscribers_own_address(port: int) -> None:
+    with pytest.raises(NotifyRefused):
+        await NotifyPolicy().check(f"http://{OWN}:{port}/", OWN)
+
+
+@pytest.mark.parametrize("port", [80, 443, 1024, 5357, 5358, 8080, 49152, 65535])
+async def test_ports_that_devices_listen_at_are_allowed(port: int) -> None:
+    assert await NotifyPolicy().check(f"http://{OWN}:{port}/", OWN) == OWN
+
+
+def test_no_port_that_a_system_gives_out_by_itself_is_refused() -> None:
+    assert all(port in NotifyPorts() for port in range(32_768, 65_536))
+
+
+def test_a_port_that_is_named_singly_is_allowed_whatever_else_it_is_for() -> None:
+    ports = NotifyPorts.parse(["9100", "9000-9200"])
+    assert 9100 in ports
+    assert 9101 not in ports
+    assert 9000 in ports
+    assert 80 not in ports
+
+
+@pytest.mark.parametrize("entry", ["", "x", "0", "65536", "-1", "1-", "5-4", "80,443", "१२", "1-2-3", "0x50"])
+def test_what_is_no_port_is_refused(entry: str) -> None:
+    with pytest.raises(ValueError, match=r"is no port|ends before"):
+        NotifyPorts.parse([entry])
+
+
+@pytest.mark.parametrize("address", ["100.100.100.200", "[fd00:ec2::254]", "240.0.0.1", "255.255.255.255"])
+async def test_other_addresses_that_are_no_device_are_refused_even_when_they_are_listed(address: str) -> None:
+    policy = NotifyPolicy(hosts=frozenset({address.strip("[]")}), allow_loopback=True)
+    with pytest.raises(NotifyRefused):
+        await policy.check(f"http://{address}/", address.strip("[]"))
+
+
+async def test_what_the_server_itself_listens_at_is_no_sink(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify_policy, "_is_local", lambda address: str(address) == OWN)
+    own = NotifyPolicy(own_ports=frozenset({5362}))
+    with pytest.raises(NotifyRefused):
+        await own.check(f"http://{OWN}:5362/", OWN)
+    assert await own.check(f"http://{OWN}:5363/", OWN) == OWN
+    assert await own.check("http://192.0.2.8:5362/", "192.0.2.8") == "192.0.2.8"
+
+
+def test_an_address_of_this_machine_is_known_by_binding_to_it() -> None:
+    assert notify_policy._is_local(ipaddress.ip_address("127.0.0.1"))
+    assert not notify_policy._is_local(ipaddress.ip_address(OWN))
+
+
+async def test_a_url_with_line_ends_or_blanks_is_refused() -> None:
+    for url in (f"http://{OWN}/a b", f"http://{OWN}/a\r\nX: y", f"http://{OWN}/\x7f", f"http://{OWN}/é"):
+        with pytest.raises(NotifyRefused):
+            await NotifyPolicy().check(url, OWN)

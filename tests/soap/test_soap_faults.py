@@ -88,7 +88,7 @@ def test_a_fault_is_written_as_the_specification_shows_it():
         "<soap:Fault><soap:Code><soap:Value>soap:Sender</soap:Value><soap:Subcode>"
         "<soap:Value>dsp:InvalidArgs</soap:Value></soap:Subcode></soap:Code>"
         '<soap:Reason><soap:Text xml:lang="en">Fixed.</soap:Text></soap:Reason>'
-        "<soap:Detail>dsp:JobToken<ps:CorrelationId>c1</ps:CorrelationId></soap:Detail></soap:Fault>"
+        '<soap:Detail ps:CorrelationId="c1">dsp:JobToken</soap:Detail></soap:Fault>'
         "</soap:Body></soap:Envelope>"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from postscan.cli.installation import Installation, InstallationPlan, create_installation
+from postscan.cli.reloading import SettingsFile
 from postscan.cli.settings import load_settings
 from postscan.cli.wiring import directory_of, filters_of, server_settings
+from postscan.console.client import RepositoryClient
 from postscan.contracts import dsp
 from postscan.core.clock import Clock
 from postscan.device.client import Patience, ScanServerClient, client_context
@@ -64,6 +67,15 @@ def make_installation(folder: Path, **overrides: Mapping[str, Any]) -> Installat
     )
 
 
+def change(config: Path, **values: object) -> None:
+    """Give settings in a settings file other values, each by the key alone (of which there must be one)."""
+    lines = config.read_text().splitlines()
+    for key, value in values.items():
+        (place,) = [n for n, line in enumerate(lines) if line.lstrip("# ").startswith(f"{key} = ")]
+        lines[place] = f"{key} = {json.dumps(value)}"
+    config.write_text("\n".join(lines) + "\n")
+
+
 @dataclass
 class Site:
     """An installation and, when it runs, its server."""
@@ -71,6 +83,7 @@ class Site:
     made: Installation
     server: ScanServer | None = None
     directory: EmbeddedDirectory = field(init=False)
+    log_levels: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.directory = EmbeddedDirectory(self.made.directory, domain=None)
@@ -91,6 +104,10 @@ class Site:
     def device(self, user: str | None = "alice", patience: Patience | None = None) -> ScanServerClient:
         """Return the client of ``user``'s device."""
         return ScanServerClient(self.url, tls=self.tls(user), patience=patience or Patience(pauses=()))
+
+    def console(self, user: str | None = "admin", patience: Patience | None = None) -> RepositoryClient:
+        """Return the client of ``user``'s console."""
+        return RepositoryClient(self.url, tls=self.tls(user), patience=patience or Patience(pauses=()))
 
     async def user(self, name: str = "alice") -> User:
         """Return a user of the directory."""
@@ -128,12 +145,14 @@ async def running(
 ) -> AsyncIterator[Site]:
     """Run a scan server on loopback while the block runs."""
     site = Site(made or make_installation(folder, **overrides))
-    settings = load_settings(site.made.config, {}).settings
+    loaded = load_settings(site.made.config, {})
+    settings = loaded.settings
     server = ScanServer(
         server_settings(settings),
         directory_of(settings),
         filters_of(settings) if filters is None else filters,
         clock,
+        settings_source=SettingsFile(loaded, {}, site.log_levels.append),
     )
     await server.start()
     site.server = server

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from lxml import etree
@@ -26,6 +27,7 @@ class Sink:
     statuses: list[int] = field(default_factory=list)
     heard: asyncio.Queue[Envelope] = field(default_factory=asyncio.Queue)
     attempts: int = 0
+    seen: set[tuple[str, int]] = field(default_factory=set)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
 
@@ -34,6 +36,11 @@ class Sink:
         identifier = etree.Element(qname(WSE, "Identifier"), nsmap={"wse": WSE})
         identifier.text = mark
         return EndpointReference(f"http://{host}:{self.port}/sink", (identifier,))
+
+    @property
+    def connections(self) -> int:
+        """How many connections messages have come over."""
+        return len(self.seen)
 
     async def next(self) -> Envelope:
         """Return the next message."""
@@ -45,6 +52,7 @@ class Sink:
         root = parse(await request.body.read_all(1_000_000))
         schemas.validate(root)
         self.attempts += 1
+        self.seen.add((request.peer.address, request.peer.port))
         await self.gate.wait()
         status = self.statuses.pop(0) if self.statuses else 202
         if status < 300:
@@ -67,6 +75,14 @@ async def listening(
     finally:
         sink.gate.set()
         await host.stop()
+
+
+@contextmanager
+def nobody_listening() -> Iterator[Sink]:
+    """Hold a port at which every connection is refused, and which nobody else gets meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield Sink(port=held.getsockname()[1])
 
 
 def mark_of(message: Envelope) -> str:

@@ -23,7 +23,7 @@ from postscan.contracts import dsp, schemas
 from postscan.directory.model import StoredProcess
 from postscan.soap.envelope import Envelope, read_envelope
 from postscan.soap.faults import SoapFault, read_fault
-from postscan.soap.names import ANONYMOUS, DSP, FSF, PSP, SOAP, WSA, WSD, WSDP, WSE, XOP
+from postscan.soap.names import ANONYMOUS, DSC, DSP, FSF, PSP, SOAP, WSA, WSD, WSDP, WSE, XOP
 from postscan.soap.xml import parse
 from support.scanning import Site
 
@@ -42,6 +42,7 @@ NAMESPACES = " ".join(
         ("wsdp", WSDP),
         ("wse", WSE),
         ("dsp", DSP),
+        ("dsc", DSC),
         ("psp", PSP),
         ("fsf", FSF),
         ("xop", XOP),
@@ -232,6 +233,11 @@ class Answer:
         if detail is None or isinstance(detail, str):
             return detail or ""
         return (detail.text or "").strip()
+
+    @property
+    def correlation_id(self) -> str:
+        """The id under which the server logged the fault."""
+        return self.fault.correlation_id or ""
 
     def text(self, local: str) -> str:
         """Return the text of the first element with a local name."""

@@ -100,7 +100,7 @@ def issue_to_server(
     keys: KeysOption = "ec",
     json: JsonOption = False,
 ) -> None:
-    """Issue the server's certificate for the name its settings have; it takes effect when it is restarted."""
+    """Issue the server's certificate for its name in the settings; `postscan server reload` has it shown."""
     from postscan.cli.installation import addresses_in
     from postscan.cli.pki import issue_server
 
@@ -110,7 +110,7 @@ def issue_to_server(
     pair = issue_server(_authority(settings, ca_key), fqdn, addresses, algorithm=_algorithm(keys))
     output = Output(json)
     _keep(output, fqdn, pair, tls.certificate, tls.key, renew=renew)
-    output.line("Restart the server, so that it shows the new one.")
+    output.line("`postscan server reload` (or a restart) makes the server show the new one.")
 
 
 def _settings(config: Path) -> Settings:

@@ -62,6 +62,7 @@ def check_installation(loaded: LoadedSettings) -> list[Finding]:
         *_check_directory(settings),
         *check_data_folder(settings),
         *_check_file_shares(settings),
+        *_check_administrators(settings),
         *_check_consistency(settings),
     ]
 
@@ -277,6 +278,27 @@ def _check_file_shares(settings: Settings) -> Iterator[Finding]:
             yield _problem(
                 key, f"{path} and the data folder lie in each other", "keep deliveries and server.data apart"
             )
+
+
+def _check_administrators(settings: Settings) -> Iterator[Finding]:
+    allowed = settings.administrators
+    if allowed.certificates:
+        return
+    if settings.server.mode == "unauthenticated":
+        yield _warning(
+            "administrators.certificates",
+            "nobody may administer this server over the network: in unauthenticated mode no group counts",
+            "list the SHA-256 fingerprint of an administrator's certificate",
+        )
+        return
+    directory = EmbeddedDirectory(settings.directory.folder, domain=settings.directory_domain)
+    if not any(directory.knows_group(group) for group in allowed.groups):
+        names = ", ".join(allowed.groups) or "none is named"
+        yield _warning(
+            "administrators.groups",
+            f"nobody may administer this server over the network: no user is in these groups ({names})",
+            "put a user into one of them in users.toml, or list a certificate in administrators.certificates",
+        )
 
 
 def _check_consistency(settings: Settings) -> Iterator[Finding]:

@@ -79,7 +79,7 @@ def init(
             metavar="NAME",
             callback=lambda names: _checked_users(list(names or ())),
             help="A user to make instead of the samples alice and bob; may be given several times. "
-            "The first is a member of the sample group Accounting.",
+            "The first is a member of the sample group Accounting. An administrator, admin, is made besides.",
         ),
     ] = None,
     domain: Annotated[
@@ -104,7 +104,9 @@ def init(
 
     DIR gets server.toml (every setting, explained), pki/ (an authority and the certificates of the server
     and of each user; private keys 0600), directory/ (users and three sample scan processes), data/ and
-    delivered/. Nothing is ever overwritten: unless DIR is empty or absent, nothing is written at all.
+    delivered/. The user admin is a member of Scan Administrators, who may look after the server over the
+    network (`postscan server`). Nothing is ever overwritten: unless DIR is empty or absent, nothing is
+    written at all.
 
     Exit status: 0 when all was made, 4 when DIR holds something.
     """

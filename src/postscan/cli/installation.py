@@ -27,10 +27,12 @@ from postscan.cli.settings_text import server_toml
 from postscan.core.errors import PostscanError
 from postscan.directory.embedded import EmbeddedDirectory
 from postscan.directory.model import StoredProcess, User
+from postscan.server.administrators import DEFAULT_GROUP
 
 # [MS-ADTS] 3.1.1.1.9.3.2 gives out relative identifiers from 1000 on; 1103 is where new domains' users begin.
 _FIRST_USER_RID = 1103
 SAMPLE_GROUP = "Accounting"
+ADMINISTRATOR = "admin"
 _NOTES = {
     "eventing.allow_loopback": "Set by init where the server listens on this machine alone; take it out"
     " before devices on the network use the server.",
@@ -48,8 +50,9 @@ class InstallationRefused(PostscanError):
 class InstallationPlan:
     """What to make: where, under which name and address, for whom.
 
-    ``users`` are logon names; the first becomes a member of the sample group. ``overrides`` are further
-    settings by section and key, written into server.toml.
+    ``users`` are logon names; the first becomes a member of the sample group. ``admin`` is made besides, who
+    may administer the server; if it is among them, it is that user. ``overrides`` are further settings by
+    section and key, written into server.toml.
     """
 
     folder: Path
@@ -146,6 +149,11 @@ def _all_or_nothing(folder: Path) -> Iterator[None]:
 
 def _users(names: Sequence[str], domain: str) -> tuple[User, ...]:
     domain_sid = "-".join(str(secrets.randbits(32)) for _ in range(3))
+    groups: dict[str, set[str]] = {
+        name: {SAMPLE_GROUP} if index == 0 else set() for index, name in enumerate(names)
+    }
+    administrator = next((name for name in names if name.casefold() == ADMINISTRATOR), ADMINISTRATOR)
+    groups.setdefault(administrator, set()).add(DEFAULT_GROUP)
     return tuple(
         User(
             sid=f"S-1-5-21-{domain_sid}-{_FIRST_USER_RID + index}",
@@ -154,9 +162,9 @@ def _users(names: Sequence[str], domain: str) -> tuple[User, ...]:
             upn=f"{name}@{domain}",
             display_name=name[:1].upper() + name[1:],
             mail=f"{name}@{domain}",
-            groups=frozenset({SAMPLE_GROUP} if index == 0 else ()),
+            groups=frozenset(member_of),
         )
-        for index, name in enumerate(names)
+        for index, (name, member_of) in enumerate(groups.items())
     )
 
 

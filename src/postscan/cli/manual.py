@@ -32,6 +32,8 @@ COMMAND_GROUPS: dict[str, CommandGroup] = {
     "init": CommandGroup("init", "Make a complete installation: settings, keys, directory, folders."),
     "serve": CommandGroup("serve", "Run the scan server."),
     "scan": CommandGroup("scan", "Scan files to a scan server: a DSM device in one command."),
+    "discover": CommandGroup("discover", "Search the network for devices and scan servers."),
+    "server": CommandGroup("server", "Look after a scan server over the network, as its administrator."),
     "jobs": CommandGroup("jobs", "Follow, cancel and deliver again the jobs of the server here."),
     "processes": CommandGroup("processes", "List, show and validate scan processes."),
     "certificates": CommandGroup("certificates", "List, issue and renew certificates."),
@@ -61,6 +63,9 @@ _EXAMPLES = [
         "postscan scan page.tif --process Invoices --user alice --config scans/server.toml",
         "scan a page as alice, from the same machine",
     ),
+    ("postscan discover --ca scans/pki/ca.pem", "see which devices and servers the network has"),
+    ("postscan server watch --config scans/server.toml", "see every job's events, as an administrator"),
+    ("postscan server reload --config scans/server.toml", "put changed settings into force"),
     ("postscan processes list --config scans/server.toml --user alice", "see what alice may use"),
     ("postscan processes validate invoices.xml", "check a scan process before it goes into service"),
 ]

@@ -91,7 +91,8 @@ def issue_server(
         ca,
         common_name=fqdn,
         days=SERVER_DAYS,
-        purpose=ExtendedKeyUsageOID.SERVER_AUTH,
+        # It is the client of devices that listen for events by https, too.
+        purposes=(ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH),
         algorithm=algorithm,
         extensions=[x509.SubjectAlternativeName(names)],
     )
@@ -103,7 +104,7 @@ def issue_user(ca: KeyPair, user: User, *, algorithm: KeyAlgorithm = KeyAlgorith
         ca,
         common_name=user.upn,
         days=USER_DAYS,
-        purpose=ExtendedKeyUsageOID.CLIENT_AUTH,
+        purposes=(ExtendedKeyUsageOID.CLIENT_AUTH,),
         algorithm=algorithm,
         extensions=user_certificate_extensions(user.sid, user.upn),
     )
@@ -139,7 +140,7 @@ def _issue(
     *,
     common_name: str,
     days: int,
-    purpose: ObjectIdentifier,
+    purposes: Sequence[ObjectIdentifier],
     algorithm: KeyAlgorithm,
     extensions: Sequence[x509.ExtensionType],
 ) -> KeyPair:
@@ -149,7 +150,7 @@ def _issue(
         _builder(_name(common_name), ca.certificate.subject, key, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(encipher_keys=algorithm is KeyAlgorithm.RSA), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority), critical=False

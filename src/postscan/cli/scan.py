@@ -8,14 +8,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 
+from postscan.cli.connection import PORT, Keys, address_of, checked_address
 from postscan.cli.exit_codes import ExitCode
 from postscan.cli.options import DEFAULT_CONFIG, JsonOption, OptionalConfigOption
-from postscan.cli.output import Output, progress, quiet_logs
+from postscan.cli.output import Output, print_error, progress, quiet_logs
 from postscan.cli.scan_output import TerminalWatcher, counted, print_outcome
+from postscan.cli.server_search import AUTO, find_server
 from postscan.core.errors import ConfigurationError, PostscanError
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from postscan.directory.model import StoredProcess, User
 
 app = typer.Typer(rich_markup_mode=None)
-_PATH = "/ScanServer"
-_PORT = 5362
 
 
 class NotAllowed(PostscanError):
@@ -41,22 +40,7 @@ class NotAllowed(PostscanError):
 
 
 def _checked_server(text: str | None) -> str | None:
-    if text is None:
-        return None
-    example = text if "://" in text else f"https://{text}"
-    try:
-        parts = urlsplit(example)
-        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        right = False
-    if not right:
-        raise typer.BadParameter(
-            f"{text!r} is no address; write it like https://scan.example.com:5362{_PATH}"
-        )
-    if example != text:
-        path = "" if parts.path.strip("/") else _PATH
-        raise typer.BadParameter(f"{text!r} is no address; write {example.rstrip('/')}{path}")
-    return text if parts.path.strip("/") else f"{text.rstrip('/')}{_PATH}"
+    return text if text is None or text == AUTO else checked_address(text)
 
 
 def _checked_format(name: str | None) -> str | None:
@@ -97,7 +81,7 @@ def scan(
             metavar="URL",
             callback=_checked_server,
             help="The scan server, as https://FQDN:5362/ScanServer; without it, the one that the scan "
-            "process names, on the port of --config or 5362.",
+            "process names, on the port of --config or 5362. auto: search the network for it.",
         ),
     ] = None,
     config: OptionalConfigOption = None,
@@ -196,7 +180,7 @@ def scan(
         directory=EmbeddedDirectory(
             directory, domain=loaded.settings.directory_domain if loaded is not None else None
         ),
-        keys=_Keys(pki, ca, certificate, key),
+        keys=Keys(pki, ca, certificate, key),
         wishes=PageWishes(_format(image_format), quality, resolution, color),
         take_ticket=ticket,
         server=server,
@@ -232,32 +216,6 @@ def _format(name: str | None) -> DocumentFormat | None:
     return DocumentFormat(name) if name is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Keys:
-    """What a device trusts and what it proves its user with; PEM files."""
-
-    pki: Path | None
-    ca: Path | None
-    certificate: Path | None
-    key: Path | None
-
-    @property
-    def authority(self) -> Path | None:
-        """The authority to trust; None for those this machine trusts."""
-        return self.ca or (self.pki / "ca.pem" if self.pki is not None else None)
-
-    def pair_of(self, user: str) -> tuple[Path | None, Path | None]:
-        """Return certificate and key; the key may stand in the certificate's file (None)."""
-        certificate = self.certificate
-        if certificate is None and self.pki is not None:
-            own = self.pki / "users" / f"{user}.pem"
-            certificate = own if own.exists() else None
-        if certificate is None:
-            return None, None
-        beside = certificate.with_suffix(".key")
-        return certificate, self.key or (beside if beside.exists() else None)
-
-
 @dataclass
 class _Scan:
     """One run of the command."""
@@ -265,7 +223,7 @@ class _Scan:
     output: Output
     files: list[Path]
     directory: EmbeddedDirectory
-    keys: _Keys
+    keys: Keys
     wishes: PageWishes
     take_ticket: bool
     server: str | None
@@ -299,7 +257,7 @@ class _Scan:
                 resolution=wishes.resolution,
                 color=wishes.color,
             )
-            address = self.server or self._address(process)
+            address = self._server_for(process)
             self.output.line(
                 f"{process.display_name}, for {user.upn}: {counted(len(images), 'image')},"
                 f" {sum(image.size for image in images):,} bytes, to {address}"
@@ -340,14 +298,24 @@ class _Scan:
     def _wants_certificates(self) -> bool:
         return self.loaded is None or self.loaded.settings.server.mode == "authenticated"
 
+    def _server_for(self, process: StoredProcess) -> str:
+        if self.server != AUTO:
+            return self.server or self._address(process)
+        wanted = process.process.scan_repository.strip()
+
+        def trouble(what: str) -> None:
+            print_error(what, warning=True)
+
+        return asyncio.run(find_server(wanted, self.keys.authority, trouble))
+
     def _address(self, process: StoredProcess) -> str:
         """Return the address of the server that the scan process names."""
         name = process.process.scan_repository.strip()
-        scheme, port = "https", _PORT
+        scheme, port = "https", PORT
         if self.loaded is not None and self.loaded.settings.server.fqdn.casefold() == name.casefold():
             scheme = "https" if self.loaded.settings.tls.enabled else "http"
             port = self.loaded.settings.server.listen_address[1]
-        return f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}{_PATH}"
+        return address_of(name, port, scheme)
 
     async def _user(self, name: str) -> User:
         user = await self.directory.user_by_name(name)

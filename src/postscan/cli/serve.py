@@ -14,7 +14,7 @@ import typer
 
 from postscan.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from postscan.cli.output import Output
-from postscan.core.errors import ConfigurationError
+from postscan.core.errors import ConfigurationError, PostscanError
 
 if TYPE_CHECKING:
     from postscan.cli.settings import LoadedSettings
@@ -31,6 +31,9 @@ def serve(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> No
     text on a terminal, unless log_format says otherwise). What `postscan config check` would find is logged
     first. Tells systemd when it is ready and when it stops (Type=notify).
 
+    SIGHUP, or `postscan server reload`, makes it read its settings again. What is wrong is told, and leaves
+    all as it was; what needs a restart is named.
+
     When told to stop it finishes what is in flight, tells subscribers, and keeps everything else for the
     next start. A second signal stops it at once; nothing acknowledged is lost even then.
 
@@ -38,12 +41,17 @@ def serve(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> No
     """
     import uvloop
 
+    from postscan.cli.reloading import SettingsFile
     from postscan.cli.settings import load_settings
     from postscan.cli.wiring import scan_server
     from postscan.core.log import configure_logging
 
     loaded = load_settings(config, os.environ)
-    configure_logging(level=loaded.settings.server.log_level, as_json=_log_is_json(loaded))
+
+    def set_log_level(level: str) -> None:
+        configure_logging(level=level, as_json=_log_is_json(loaded))
+
+    set_log_level(loaded.settings.server.log_level)
     if loaded.settings.server.listen_address[1] == 0:
         raise ConfigurationError(
             "server.listen has port 0, which no device could know",
@@ -51,7 +59,8 @@ def serve(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> No
         )
     _log_findings(loaded)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(scan_server(loaded), Output(json), loaded.settings.server.stop_seconds))
+        server = scan_server(loaded, SettingsFile(loaded, os.environ, set_log_level))
+        runner.run(_serve(server, Output(json), loaded.settings.server.stop_seconds))
 
 
 def _log_is_json(loaded: LoadedSettings) -> bool:
@@ -81,8 +90,16 @@ async def _serve(server: ScanServer, output: Output, stop_seconds: int) -> None:
             os._exit(128 + number)
         stop.set()
 
+    reloads: set[asyncio.Task[None]] = set()
+
+    def told_to_reload() -> None:
+        task = loop.create_task(_reload(server, output))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told_to_stop, number)
+    loop.add_signal_handler(signal.SIGHUP, told_to_reload)
     await server.start()
     try:
         _announce(server, output)
@@ -95,6 +112,20 @@ async def _serve(server: ScanServer, output: Output, stop_seconds: int) -> None:
     finally:
         await server.stop()
     output.line("stopped")
+
+
+async def _reload(server: ScanServer, output: Output) -> None:
+    """Reload the settings as a signal asked; the log tells what came of it."""
+    try:
+        report = await server.reload()
+    except PostscanError as error:
+        output.line(f"settings not reloaded, all is as it was: {error}")
+        output.json_line({"event": "not reloaded", "error": str(error), "advice": error.what_to_do})
+        return
+    output.line(f"settings reloaded: {', '.join(report.applied) or 'nothing changed'}")
+    if report.waiting:
+        output.line(f"  these need a restart: {', '.join(report.waiting)}")
+    output.json_line({"event": "reloaded", "applied": report.applied, "waiting": report.waiting})
 
 
 def _announce(server: ScanServer, output: Output) -> None:

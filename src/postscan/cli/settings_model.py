@@ -15,8 +15,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from postscan.dpws.notify_policy import NotifyPorts
+
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,2000}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 _UNC_ROOT = re.compile(r"\\\\[^\\/:*?\"<>|]+\\[^\\/:*?\"<>|]+(\\[^\\/:*?\"<>|]+)*")
 
 
@@ -66,9 +70,27 @@ def _checked_device(text: str) -> str:
         ) from error
 
 
+def _checked_fingerprint(text: str) -> str:
+    fingerprint = text.lower().removeprefix("sha256:").replace(":", "")
+    if not _SHA256.fullmatch(fingerprint):
+        raise ValueError("is no SHA-256 fingerprint of a certificate: 64 hex digits")
+    return fingerprint
+
+
+def _checked_port(text: str) -> str:
+    NotifyPorts.parse([text])
+    return text
+
+
 def _checked_unc(text: str) -> str:
     if not _UNC_ROOT.fullmatch(text):
         raise ValueError(r"is no UNC root; write it like '\\files.example.com\scans' in single quotes")
+    return text
+
+
+def _checked_language(text: str) -> str:
+    if not _LANGUAGE.fullmatch(text):
+        raise ValueError("is no language tag; write one like de or pt-BR")
     return text
 
 
@@ -79,12 +101,22 @@ def _checked_zone(text: str) -> str:
         raise ValueError("is no time zone; write one like Europe/Berlin or UTC") from error
 
 
+def _checked_uri(text: str) -> str:
+    if not _URI.fullmatch(text):
+        raise ValueError("is no absolute URI without spaces; write one like urn:example:north")
+    return text
+
+
 ListenAddress = Annotated[str, AfterValidator(_checked_listen)]
 HostName = Annotated[str, AfterValidator(parse_host_name)]
 FolderMode = Annotated[str, AfterValidator(_checked_mode)]
 DeviceId = Annotated[str, AfterValidator(_checked_device)]
+Fingerprint = Annotated[str, AfterValidator(_checked_fingerprint)]
+NotifyPort = Annotated[str, AfterValidator(_checked_port)]
 TimeZone = Annotated[str, AfterValidator(_checked_zone)]
+Uri = Annotated[str, AfterValidator(_checked_uri)]
 UncRoot = Annotated[str, AfterValidator(_checked_unc)]
+LanguageTag = Annotated[str, AfterValidator(_checked_language)]
 
 
 def setting(default: Any, description: str, *, unit: str = "", least: int | None = None) -> Any:
@@ -120,6 +152,9 @@ class ServerSettings(Section):
     )
     friendly_name: str = setting(
         "Postscan scan server", "The name devices and consoles show for this server."
+    )
+    friendly_names: dict[LanguageTag, str] = setting(
+        {}, 'That name in other languages; a line de = "Scanserver" each. The one above is English.'
     )
     manufacturer: str = setting("Postscan", "Who made the server, in its metadata.")
     manufacturer_url: str = setting("", "The maker's web address, in its metadata.")
@@ -274,16 +309,55 @@ class FileShareSettings(Section):
 class EventingSettings(Section):
     """Telling devices how their jobs stand (WS-Eventing)."""
 
-    max_subscriptions: int = setting(1000, "The most subscriptions at a time.", unit="subscriptions", least=1)
+    max_subscriptions: int = setting(
+        10_000, "The most subscriptions of each service at a time.", unit="subscriptions", least=1
+    )
+    max_subscriptions_per_user: int = setting(
+        16, "The most of them for one user, whatever the devices.", unit="subscriptions", least=1
+    )
     max_subscriptions_per_peer: int = setting(
-        8, "The most subscriptions of one device at a time.", unit="subscriptions", least=1
+        4, "The most of them for one user at one device.", unit="subscriptions", least=1
+    )
+    subscribes_per_minute: int = setting(
+        60,
+        "How often one user may subscribe; more is refused until the minute is over.",
+        unit="times a minute",
+        least=1,
     )
     max_expires_hours: int = setting(2, "The longest a subscription is granted.", unit="hours", least=1)
+    max_waiting_events: int = setting(
+        200,
+        "With more events than this waiting for one device that takes none, its subscription ends.",
+        unit="events",
+        least=10,
+    )
+    on_stop: Literal["end", "keep"] = setting(
+        "end",
+        "When the server is stopped in good order. end: tell every subscriber that its subscription is over."
+        " keep: say nothing and go on after the next start, for planned restarts. (After a crash they always"
+        " go on.)",
+    )
+    sink_ca: Literal[""] | Path = setting(
+        "",
+        "The authorities, in a PEM file, that certificates of https event listeners must come from. Empty:"
+        " those of tls.client_ca alone, which certify the devices anyway. The system's authorities count only"
+        " when their file is named here.",
+    )
     notify_hosts: list[str] = setting(
         [], "Host names or addresses that may be notified besides the device that subscribes itself."
     )
+    notify_ports: list[NotifyPort] = setting(
+        ["80", "443", "1024-65535"],
+        "Ports that may be notified, single ones and ranges; Windows listens at 5357 and 5358. A range leaves"
+        " out ports of well-known other services (databases, remote desktops, raw printing at 9100); one that"
+        " is named singly is allowed.",
+    )
     allow_loopback: bool = setting(
-        False, "Allow notifications to this machine itself; only for trying things out on one machine."
+        False,
+        "Allow notifications to this machine itself, the server's own ports included: what a laboratory on"
+        " one machine needs, with devices that listen at 127.0.0.1, and nothing else should have. A device"
+        " that listens at another address than it calls from needs notify_hosts instead. Link-local addresses"
+        " (169.254.0.0/16, fe80::) are never notified.",
     )
 
 
@@ -292,6 +366,49 @@ class DeviceSettings(Section):
 
     allow: list[DeviceId] = setting(
         [], "Addresses, networks (10.1.0.0/16) or SHA-256 fingerprints of client certificates."
+    )
+
+
+class AdministratorSettings(Section):
+    """Who may administer this server over the network (WS-DSC): see, follow and cancel every job."""
+
+    groups: list[str] = setting(
+        ["Scan Administrators"],
+        "Groups of the directory, by name or SID, whose members may; they prove who they are by certificate."
+        " Without effect in unauthenticated mode.",
+    )
+    certificates: list[Fingerprint] = setting(
+        [], "SHA-256 fingerprints of client certificates whose holders may, in either mode."
+    )
+    history_jobs: int = setting(
+        1_000, "The most ended jobs that are told of, newest first.", unit="jobs", least=1
+    )
+
+
+class DiscoverySettings(Section):
+    """Being found without being named (WS-Discovery over UDP), by machines on the same links alone."""
+
+    enabled: Literal["auto", "yes", "no"] = setting(
+        "auto", "auto: unless server.listen is a loopback address. yes or no: in any case."
+    )
+    interfaces: list[str] = setting([], 'Network interfaces to be found on, like "eth0"; none: all of them.')
+    ipv4: bool = setting(True, "Speak on 239.255.255.250.")
+    ipv6: bool = setting(True, "Speak on FF02::C.")
+    scopes: list[Uri] = setting(
+        [], "Scopes by which it may be sought, URIs such as ldap:///ou=north,dc=example,dc=com."
+    )
+    max_answers_per_second: int = setting(
+        50, "The most answers to all searchers together, on average.", unit="answers a second", least=1
+    )
+    max_answers_per_peer: int = setting(
+        5, "The most answers to one address, on average.", unit="answers a second", least=1
+    )
+    max_answer_ratio: int = setting(
+        3,
+        "An answer has at most so many times the octets of the question, so that the server amplifies no"
+        " forged one. With less than 3, searchers with short questions get none.",
+        unit="times",
+        least=1,
     )
 
 
@@ -311,6 +428,8 @@ class Settings(BaseSettings):
     fileshare: FileShareSettings = FileShareSettings()
     eventing: EventingSettings = EventingSettings()
     devices: DeviceSettings = DeviceSettings()
+    administrators: AdministratorSettings = AdministratorSettings()
+    discovery: DiscoverySettings = DiscoverySettings()
 
     @property
     def directory_domain(self) -> str:

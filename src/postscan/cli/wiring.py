@@ -10,15 +10,21 @@ from zoneinfo import ZoneInfo
 from postscan.cli.settings import LoadedSettings
 from postscan.cli.settings_model import Settings
 from postscan.directory.embedded import EmbeddedDirectory
+from postscan.dpws.discovery.guards import AnswerRates
+from postscan.dpws.discovery.responder import ResponderPolicy
 from postscan.dpws.eventing import EventLimits
 from postscan.dpws.http.limits import HttpLimits
-from postscan.dpws.notify_policy import NotifyPolicy
+from postscan.dpws.notify_policy import NotifyPolicy, NotifyPorts
 from postscan.filters.contract import Filter
 from postscan.filters.fileshare import FileShareSettings
 from postscan.filters.registry import built_in_filters
 from postscan.jobs.settings import JobSettings, RetryPolicy
-from postscan.server.app import Appearance, ScanServer, ServerSettings, TlsFiles
+from postscan.server.administrators import AdministratorPolicy
+from postscan.server.app import ScanServer, ServerSettings, TlsFiles
+from postscan.server.description import Appearance
+from postscan.server.discovery import DiscoverySettings
 from postscan.server.identity import Mode, TrustedDevices
+from postscan.server.reload import SettingsSource
 
 
 def file_share_settings(settings: Settings) -> FileShareSettings:
@@ -42,10 +48,12 @@ def directory_of(settings: Settings) -> EmbeddedDirectory:
     return EmbeddedDirectory(settings.directory.folder, domain=settings.directory_domain)
 
 
-def scan_server(loaded: LoadedSettings) -> ScanServer:
-    """Return a scan server put together from settings, not yet started."""
+def scan_server(loaded: LoadedSettings, source: SettingsSource | None = None) -> ScanServer:
+    """Return a scan server put together from settings, not yet started; ``source`` reads them again."""
     settings = loaded.settings
-    return ScanServer(server_settings(settings), directory_of(settings), filters_of(settings))
+    return ScanServer(
+        server_settings(settings), directory_of(settings), filters_of(settings), settings_source=source
+    )
 
 
 def server_settings(settings: Settings) -> ServerSettings:
@@ -61,6 +69,7 @@ def server_settings(settings: Settings) -> ServerSettings:
         mode=mode,
         appearance=Appearance(
             friendly_name=server.friendly_name,
+            friendly_names=server.friendly_names,
             manufacturer=server.manufacturer,
             manufacturer_url=server.manufacturer_url,
             model_name=server.model_name,
@@ -84,14 +93,41 @@ def server_settings(settings: Settings) -> ServerSettings:
         ),
         events=EventLimits(
             max_subscriptions=settings.eventing.max_subscriptions,
-            max_subscriptions_per_owner=settings.eventing.max_subscriptions_per_peer,
+            max_subscriptions_per_owner=settings.eventing.max_subscriptions_per_user,
+            max_subscriptions_per_peer=settings.eventing.max_subscriptions_per_peer,
+            subscribes_per_minute=settings.eventing.subscribes_per_minute,
             max_expires=settings.eventing.max_expires_hours * 3600.0,
+            max_queue=settings.eventing.max_waiting_events,
         ),
         notify=NotifyPolicy(
             hosts=frozenset(h.lower() for h in settings.eventing.notify_hosts),
             allow_loopback=settings.eventing.allow_loopback,
+            ports=NotifyPorts.parse(settings.eventing.notify_ports),
         ),
+        sink_ca=settings.eventing.sink_ca or None,
+        keep_subscriptions=settings.eventing.on_stop == "keep",
         devices=_devices(settings.devices.allow),
+        administrators=AdministratorPolicy(
+            groups=tuple(settings.administrators.groups),
+            certificates=frozenset(settings.administrators.certificates),
+        ),
+        max_history=settings.administrators.history_jobs,
+        discovery=_discovery(settings),
+    )
+
+
+def _discovery(settings: Settings) -> DiscoverySettings:
+    said = settings.discovery
+    return DiscoverySettings(
+        enabled={"auto": None, "yes": True, "no": False}[said.enabled],
+        interfaces=tuple(said.interfaces),
+        ipv4=said.ipv4,
+        ipv6=said.ipv6,
+        scopes=tuple(said.scopes),
+        policy=ResponderPolicy(
+            size_ratio=said.max_answer_ratio,
+            rates=AnswerRates(total=said.max_answers_per_second, per_source=said.max_answers_per_peer),
+        ),
     )
 
 

@@ -138,15 +138,44 @@ The latter is written with its prefix bound to :data:`UNRESOLVED`, since names t
 """
 
 
-def keyword(kind: type[StrEnum], aliases: dict[str, str] | None = None) -> Codec:
+def keyword(
+    kind: type[StrEnum], aliases: dict[str, str] | None = None, written: dict[str, str] | None = None
+) -> Codec:
     """Return a codec for a published keyword set; a vendor's ``prefix:Token`` stays a plain string.
 
-    ``aliases`` maps other spellings that are read (never written) to published ones (trap 4).
+    ``aliases`` maps other spellings that are read (never written) to published ones (trap 4); ``written``
+    gives the spelling of members whose value is not what this service publishes.
     """
     known = {member.value: member for member in kind}
     known |= {spelling: kind(value) for spelling, value in (aliases or {}).items()}
+    spelled = {str(member): spelling for member, spelling in (written or {}).items()}
+    known |= {spelling: kind(value) for value, spelling in spelled.items()}
 
     def read(text: str, _element: etree._Element) -> str:
         return known.get(text, text)
 
-    return Codec(read, STRING.write)
+    def write(value: str, element: etree._Element) -> str:
+        return STRING.write(spelled.get(str(value), value), element)
+
+    return Codec(read, write)
+
+
+def vendor_keyword(kind: type[StrEnum]) -> Codec:
+    """Return a codec for a keyword set to which this project adds values of its own, as Clark names.
+
+    They stand on the wire as ``prefix:Token`` with the prefix declared; one that is not stays as it is.
+    """
+    known = {member.value: member for member in kind}
+
+    def read(text: str, element: etree._Element) -> str:
+        if text in known or ":" not in text:
+            return known.get(text, text)
+        return str(_read_name(text, element))
+
+    def write(value: str, element: etree._Element) -> str:
+        return _write_qname(value, element) if value.startswith("{") else STRING.write(value, element)
+
+    def declare(value: str) -> dict[str, str]:
+        return _declare_qname(value) if value.startswith("{") else {}
+
+    return Codec(read, write, declare)

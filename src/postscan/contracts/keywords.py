@@ -80,6 +80,20 @@ class DocumentFormat(StrEnum):
     XPS = "xps"
 
 
+class RepositoryState(StrEnum):
+    """States of a scan server as a whole ([MS-BDSRR] 2.2.5.18)."""
+
+    IDLE = "Idle"
+    PROCESSING = "Processing"
+    STOPPED = "Stopped"
+
+
+class RepositoryStateReason(StrEnum):
+    """Why a scan server is in its state; nothing else is published ([MS-BDSRR] 2.2.5.17)."""
+
+    NONE = "None"
+
+
 END_STATES = frozenset({JobState.COMPLETED, JobState.ABORTED, JobState.CANCELED})
 FILTER_END_STATES = frozenset(
     {

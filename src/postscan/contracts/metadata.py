@@ -8,9 +8,9 @@ from typing import Final
 
 from lxml import etree
 
-from postscan.contracts.typenames import prefixes_for, read_type_names, write_type_names
+from postscan.contracts.typenames import prefixes_for, read_type_names, tokens_of, write_type_names
 from postscan.core.errors import ConfigurationError, InvalidArgument
-from postscan.soap.names import WSA, WSDP, WSX, XML, display_name, qname, split_qname
+from postscan.soap.names import LMS, PNPX, WSA, WSDP, WSX, XML, display_name, qname, split_qname
 from postscan.soap.xml import WHITE_SPACE, element_text, xml_text
 
 # DPWS 2006/02, appendix I: MAX_FIELD_SIZE in characters, MAX_URI_SIZE in octets. WSDAPI enforces both.
@@ -18,10 +18,12 @@ MAX_FIELD: Final = 256
 MAX_URI_OCTETS: Final = 2_048
 
 METADATA: Final = qname(WSX, "Metadata")
+LARGE_METADATA: Final = qname(LMS, "LargeMetadataSupport")
 _SECTION: Final = qname(WSX, "MetadataSection")
 _HOST_RELATION: Final = f"{WSDP}/host"
 _ADDRESS: Final = f"{qname(WSA, 'EndpointReference')}/{qname(WSA, 'Address')}"
 _LANG: Final = qname(XML, "lang")
+_CATEGORY: Final = qname(PNPX, "DeviceCategory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,10 @@ class ThisDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThisModel:
-    """The kind of device. Manufacturers and names map languages (empty when not told) to texts."""
+    """The kind of device. Manufacturers and names map languages (empty when not told) to texts.
+
+    ``categories`` are Windows' kinds of devices (pnpx:DeviceCategory), which decide on the icon it shows.
+    """
 
     manufacturers: Mapping[str, str]
     manufacturer_url: str | None = None
@@ -43,6 +48,7 @@ class ThisModel:
     model_number: str | None = None
     model_url: str | None = None
     presentation_url: str | None = None
+    categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +99,9 @@ def write_metadata(metadata: DeviceMetadata) -> etree._Element:
     relation = metadata.relationship
     services = (*((relation.host,) if relation.host else ()), *relation.hosted)
     types = [name for service in services for name in service.types]
-    root = etree.Element(METADATA, nsmap={"wsx": WSX, "wsa": WSA, "wsdp": WSDP} | prefixes_for(types))
     device, model = metadata.device, metadata.model
+    prefixes = {"wsx": WSX, "wsa": WSA, "wsdp": WSDP} | prefixes_for(types)
+    root = etree.Element(METADATA, nsmap=prefixes | ({"pnpx": PNPX} if model.categories else {}))
 
     node = _section(root, "ThisDevice")
     _names(node, "FriendlyName", device.friendly_names)
@@ -108,6 +115,8 @@ def write_metadata(metadata: DeviceMetadata) -> etree._Element:
     _text(node, "ModelNumber", model.model_number)
     _uri(node, "ModelUrl", model.model_url)
     _uri(node, "PresentationUrl", model.presentation_url)
+    if model.categories:
+        etree.SubElement(node, _CATEGORY).text = xml_text(" ".join(model.categories))[:MAX_FIELD]
 
     node = _section(root, "Relationship")
     node.set("Type", _HOST_RELATION)
@@ -162,6 +171,11 @@ def _service(parent: etree._Element, local: str, service: HostedService) -> None
     _uri(node, "ServiceId", service.service_id)
 
 
+def large_metadata_header() -> etree._Element:
+    """Return the header by which whoever sends Get says it takes any length ([MS-DPWSSN]; dpws.md, 2.3)."""
+    return etree.Element(LARGE_METADATA, nsmap={"lms": LMS})
+
+
 # Reading -----------------------------------------------------------------------------------------------
 
 
@@ -195,6 +209,7 @@ def read_metadata(source: etree._Element) -> DeviceMetadata:
             model_number=_read_text(model, "ModelNumber"),
             model_url=_read_text(model, "ModelUrl"),
             presentation_url=_read_text(model, "PresentationUrl"),
+            categories=tokens_of(None if model is None else model.find(_CATEGORY)),
         ),
         relationship=_read_relationship(relations),
     )

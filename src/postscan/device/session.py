@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from postscan.contracts import dsp
@@ -21,6 +21,7 @@ from postscan.device.imaging.scanned import ScannedImage
 from postscan.device.sink import EventSink, SubscriptionEnded, address_towards
 from postscan.directory.model import StoredProcess, User
 from postscan.dpws.client import RemoteFault, Unreachable
+from postscan.dpws.kept_subscription import KeptSubscription
 from postscan.soap.envelope import EndpointReference
 
 _log = get_logger("device")
@@ -32,6 +33,24 @@ _POLL_SECONDS = 5.0
 _POLL_WITHOUT_EVENTS = 1.0
 # How long a courtesy to the server (canceling, unsubscribing) may keep a person waiting.
 _COURTESY_SECONDS = 5.0
+# How far a job in a state has come: events can come late, or a second time.
+_PROGRESS: Final[dict[str, int]] = {
+    JobState.CREATING: 0,
+    JobState.PENDING_HELD: 1,
+    JobState.PENDING: 1,
+    JobState.STARTED: 2,
+    JobState.PROCESSING: 3,
+    JobState.TERMINATING: 4,
+    **dict.fromkeys(END_STATES, 5),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Hearing:
+    """What a session listens with: where events arrive, and the subscription that brings them."""
+
+    sink: EventSink
+    subscription: KeptSubscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +135,18 @@ class ScanSession:
         """
         self._watcher.step("finding the scan server")
         await self._client.find()
-        async with self._subscribed() as sink:
+        async with self._subscribed() as hearing:
             self._watcher.step(f"creating a job from “{process.display_name}”")
             self.token = await self._client.create(process, self._user.sid)
             self._watcher.created(self.token)
             # Events that came before the token was known wait in the sink's queue.
-            ears = asyncio.create_task(self._listen(sink)) if sink is not None else None
+            ears = asyncio.create_task(self._listen(hearing)) if hearing is not None else None
             try:
                 await self._send_or_give_up(pages, cancel_after)
                 if wait_seconds is None:
                     return await self._asked()
                 self._watcher.step("waiting for the outcome")
-                return await self._wait(ears, wait_seconds)
+                return await self._wait(ears, hearing, wait_seconds)
             finally:
                 if ears is not None:
                     ears.cancel()
@@ -169,17 +188,18 @@ class ScanSession:
             self._watcher.trouble(f"job {self.token} was canceled")
 
     @asynccontextmanager
-    async def _subscribed(self) -> AsyncIterator[EventSink | None]:
+    async def _subscribed(self) -> AsyncIterator[_Hearing | None]:
         """Receive events while the block runs; yields None where that is not possible, or not wanted."""
         if not self._use_events:
             yield None
             return
         sink = EventSink()
-        manager: EndpointReference | None = None
+        keeping: asyncio.Task[None] | None = None
+        subscription: KeptSubscription | None = None
         try:
             try:
                 endpoint = await sink.start(await self._address())
-                manager = await self._client.subscribe(endpoint, _EXPIRES)
+                subscription = await self._subscription_to(endpoint)
             except OSError as error:
                 words = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
                 address = self._sink_address or "any address of this machine"
@@ -191,13 +211,29 @@ class ScanSession:
                     raise
                 # The outcome can be asked for as well; a device behind NAT scans all the same.
                 self._watcher.trouble(f"no events: {error}; the outcome is asked for instead")
-            yield sink if manager is not None else None
+            if subscription is None:
+                yield None
+            else:
+                keeping = asyncio.create_task(subscription.keep())
+                yield _Hearing(sink, subscription)
         finally:
-            if manager is not None:
+            if keeping is not None:
+                keeping.cancel()
+                await asyncio.wait({keeping})
+            if subscription is not None and subscription.manager is not None:
                 with contextlib.suppress(PostscanError, TimeoutError):
                     async with asyncio.timeout(_COURTESY_SECONDS):
-                        await self._client.unsubscribe(manager)
+                        await self._client.unsubscribe(subscription.manager)
             await sink.stop()
+
+    async def _subscription_to(self, endpoint: EndpointReference) -> KeptSubscription:
+        first = await self._client.subscribe(endpoint, _EXPIRES)
+        subscription = KeptSubscription(
+            lambda: self._client.subscribe(endpoint, _EXPIRES, once=True),
+            lambda manager: self._client.renew(manager, _EXPIRES),
+        )
+        subscription.began(first)
+        return subscription
 
     async def _address(self) -> str:
         if self._sink_address is not None:
@@ -205,12 +241,14 @@ class ScanSession:
         where = urlsplit(self._client.url)
         return await asyncio.to_thread(address_towards, where.hostname or "localhost", where.port or 443)
 
-    async def _listen(self, sink: EventSink) -> Outcome | None:
-        """Tell the watcher each event of the job as it comes; return the end, or None when no more come."""
+    async def _listen(self, hearing: _Hearing) -> Outcome:
+        """Tell the watcher each event of the job as it comes; return the end."""
         while True:
-            event = await sink.events.get()
+            event = await hearing.sink.events.get()
             if isinstance(event, SubscriptionEnded):
-                return None
+                if event.manager is not None:
+                    hearing.subscription.ended(event.manager)
+                continue
             if isinstance(event, dsp.PostScanJobStatusEvent):
                 if event.status.job_token == self.token:
                     self._note(event.status)
@@ -221,7 +259,9 @@ class ScanSession:
                     self.token, str(end.state), reasons, end.filters, end.images_received, True, True
                 )
 
-    async def _wait(self, ears: asyncio.Task[Outcome | None] | None, seconds: float) -> Outcome:
+    async def _wait(
+        self, ears: asyncio.Task[Outcome] | None, hearing: _Hearing | None, seconds: float
+    ) -> Outcome:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         unanswered = False
@@ -230,13 +270,13 @@ class ScanSession:
             if ears is None:
                 await asyncio.sleep(min(left, _POLL_WITHOUT_EVENTS))
             else:
+                # Without a subscription no event will come; one may be on its way for all that.
+                deaf = hearing is None or hearing.subscription.manager is None
+                pause = _POLL_WITHOUT_EVENTS if deaf else pause
                 done, _ = await asyncio.wait({ears}, timeout=min(left, pause))
                 pause = min(2 * pause, _POLL_SECONDS)
                 if done:
-                    outcome = ears.result()
-                    if outcome is not None:
-                        return outcome
-                    ears = None
+                    return ears.result()
             try:
                 async with asyncio.timeout_at(deadline):
                     outcome = await self._asked()
@@ -257,7 +297,7 @@ class ScanSession:
                 return await self._asked()
         return self._standing(self._last)
 
-    async def _heard_after_all(self, ears: asyncio.Task[Outcome | None] | None) -> Outcome | None:
+    async def _heard_after_all(self, ears: asyncio.Task[Outcome] | None) -> Outcome | None:
         """Return the end as the event tells it, if that is on its way: it is the server's own last word."""
         if ears is None:
             return None
@@ -270,6 +310,9 @@ class ScanSession:
         return self._standing(status)
 
     def _note(self, status: dsp.JobStatus) -> None:
+        """Tell the watcher, unless more is known already: events and answers can overtake each other."""
+        if self._last is not None and _progress(status) < _progress(self._last):
+            return
         self._last = status
         self._watcher.status(status)
 
@@ -281,3 +324,8 @@ class ScanSession:
         return Outcome(
             self.token, str(status.state), reasons, status.filters, status.images_received, finished, False
         )
+
+
+def _progress(status: dsp.JobStatus) -> tuple[int, int]:
+    # A state that is not published can be anywhere between the first and the last.
+    return _PROGRESS.get(status.state, 3), status.images_received

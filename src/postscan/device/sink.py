@@ -1,101 +1,28 @@
-"""The device's event sink: a small HTTP listener that only its own subscriptions can reach."""
+"""The device's event sink: takes the two events of WS-DSP."""
 
 from __future__ import annotations
 
-import asyncio
-import hmac
-import socket
-import uuid
-from dataclasses import dataclass
-from http import HTTPStatus
-
 from lxml import etree
 
-from postscan.contracts import dsp, schemas, wse
-from postscan.core.errors import PostscanError
-from postscan.core.log import get_logger
-from postscan.dpws.http.connection import Request
-from postscan.dpws.http.limits import HttpLimits
-from postscan.dpws.http.messages import Response
-from postscan.dpws.http.server import HttpHost
-from postscan.soap.envelope import EndpointReference, read_envelope
-from postscan.soap.names import WSE, qname
-from postscan.soap.xml import ENVELOPE_LIMITS, parse
+from postscan.contracts import dsp
+from postscan.dpws import sink
+from postscan.dpws.sink import SubscriptionEnded, address_towards
 
-_log = get_logger("device")
-_CONNECT_SECONDS = 5.0
-_IDENTIFIER = qname(WSE, "Identifier")
+__all__ = ["Event", "EventSink", "SubscriptionEnded", "address_towards"]
+
+Event = dsp.PostScanJobStatusEvent | dsp.PostScanJobEndStateEvent
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionEnded:
-    """The server will send no more events; ``status`` is the last segment of the wse:Status URI."""
-
-    status: str
-
-
-Event = dsp.PostScanJobStatusEvent | dsp.PostScanJobEndStateEvent | SubscriptionEnded
-
-
-def address_towards(host: str, port: int) -> str:
-    """Return this machine's address as ``host`` sees it, found by connecting; blocks.
-
-    :raises OSError: nobody accepts a connection there.
-    """
-    with socket.create_connection((host, port), timeout=_CONNECT_SECONDS) as probe:
-        return str(probe.getsockname()[0])
-
-
-class EventSink:
-    """Receives events for one device session into :attr:`events`."""
+class EventSink(sink.EventSink[Event]):
+    """Receives the events of one device session."""
 
     def __init__(self) -> None:
-        self.events: asyncio.Queue[Event] = asyncio.Queue(1_000)
-        self._secret = f"urn:uuid:{uuid.uuid4()}"
-        self._host = HttpHost(self._handle, HttpLimits(max_body_bytes=ENVELOPE_LIMITS.max_bytes))
-
-    async def start(self, address: str) -> EndpointReference:
-        """Listen on ``address``, any port; return the endpoint to subscribe with."""
-        ((_, port),) = await self._host.listen(address, 0)
-        identifier = etree.Element(_IDENTIFIER, nsmap={"wse": WSE})
-        identifier.text = self._secret
-        literal = f"[{address}]" if ":" in address else address
-        return EndpointReference(f"http://{literal}:{port}/{uuid.uuid4()}", (identifier,))
-
-    async def stop(self) -> None:
-        """Stop listening."""
-        await self._host.stop()
-
-    async def _handle(self, request: Request) -> Response:
-        if request.head.method != "POST":
-            return Response(HTTPStatus.METHOD_NOT_ALLOWED, headers=(("Allow", "POST"),))
-        try:
-            root = parse(await request.body.read_all(ENVELOPE_LIMITS.max_bytes))
-            envelope = read_envelope(root)
-            schemas.validate(root)
-            given = next((h.text or "" for h in envelope.headers.others if h.tag == _IDENTIFIER), "")
-            if not hmac.compare_digest(given.strip().encode(), self._secret.encode()):
-                _log.warning("event without our identifier dropped", peer=request.peer.address)
-                return Response(HTTPStatus.FORBIDDEN)
-            event = _event_of(envelope.body)
-        except PostscanError as error:
-            _log.warning("unreadable event dropped", peer=request.peer.address, why=str(error))
-            return Response(HTTPStatus.BAD_REQUEST)
-        if event is not None:
-            if self.events.full():
-                return Response(HTTPStatus.SERVICE_UNAVAILABLE)
-            self.events.put_nowait(event)
-        return Response(HTTPStatus.ACCEPTED)
+        super().__init__(_event_of)
 
 
-def _event_of(body: etree._Element | None) -> Event | None:
-    if body is None:
-        return None
+def _event_of(body: etree._Element) -> Event | None:
     if body.tag == dsp.PostScanJobStatusEvent.TAG:
         return dsp.PostScanJobStatusEvent.from_element(body)
     if body.tag == dsp.PostScanJobEndStateEvent.TAG:
         return dsp.PostScanJobEndStateEvent.from_element(body)
-    if body.tag == qname(WSE, "SubscriptionEnd"):
-        status = wse.SubscriptionEnd.from_element(body).status or ""
-        return SubscriptionEnded(status.rpartition("/")[2])
     return None

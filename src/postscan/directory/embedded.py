@@ -91,6 +91,12 @@ class EmbeddedDirectory:
             self._look()
         return list(self._problems)
 
+    def knows_group(self, name: str) -> bool:
+        """Tell whether a group has this name or SID, as of the last look (looks now if there was none)."""
+        if self._looked is None:
+            self._look()
+        return self._people is not None and self._people.knows_group(name)
+
     def write_user(self, user: User) -> None:
         """Add a user to ``users.toml``; raises EntryExists when there is one with that SID or name."""
         embedded_writing.write_user(self._users_path, user, domain=self._domain)

@@ -53,11 +53,13 @@ class SoapClient:
         timeout_seconds: float = 60.0,
         resolver: AbstractResolver | None = None,
         max_connections: int = 100,
+        answer_limits: XmlLimits = _ANSWER_LIMITS,
     ) -> None:
         self._tls = tls
         self._timeout = timeout_seconds
         self._resolver = resolver
         self._max_connections = max_connections
+        self._answer_limits = answer_limits
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -163,11 +165,11 @@ class SoapClient:
             async with self._open().post(
                 url, data=data, headers=http_headers, allow_redirects=False
             ) as answer:
-                content = await _bounded(answer)
+                content = await _bounded(answer, self._answer_limits.max_bytes)
                 status = answer.status
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise unreachable(url, error) from error
-        return _answer(url, request, status, content)
+        return _answer(url, request, status, content, self._answer_limits)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -211,18 +213,18 @@ async def _pieces(head: bytes, data: bytes | Path, tail: bytes) -> AsyncIterator
     yield tail
 
 
-async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
+async def _bounded(answer: aiohttp.ClientResponse, limit: int) -> bytes:
     content = bytearray()
     async for piece in answer.content.iter_chunked(65_536):
         content += piece
-        if len(content) > _ANSWER_LIMITS.max_bytes:
-            raise NotSoap(f"{answer.url} answers with more than {_ANSWER_LIMITS.max_bytes} octets")
+        if len(content) > limit:
+            raise NotSoap(f"{answer.url} answers with more than {limit} octets")
     return bytes(content)
 
 
-def _answer(url: str, request: Headers, status: int, content: bytes) -> Envelope:
+def _answer(url: str, request: Headers, status: int, content: bytes, limits: XmlLimits) -> Envelope:
     try:
-        envelope = read_envelope(parse(content, _ANSWER_LIMITS))
+        envelope = read_envelope(parse(content, limits))
     except PostscanError as error:
         raise NotSoap(f"{url} answered {status}, and not with a SOAP message") from error
     # Some devices send faults under status 200 (dpws.md 4.4): look at the message, not at the status.

@@ -1,4 +1,4 @@
-"""WS-Eventing 2004/08 with the DPWS profile, as source: subscriptions and their ordered delivery."""
+"""WS-Eventing 2004/08 with the DPWS profile, as source: subscriptions that outlive restarts, and events."""
 
 from __future__ import annotations
 
@@ -6,58 +6,52 @@ import asyncio
 import contextlib
 import ssl
 import uuid
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from lxml import etree
 
 from postscan.contracts import wse
 from postscan.core.clock import Clock
+from postscan.core.errors import InvalidArgument, PostscanError
 from postscan.core.log import get_logger
-from postscan.dpws.client import SoapClient, Unreachable
+from postscan.dpws.courier import Courier, CourierLimits, Line, Message, Target
+from postscan.dpws.event_limits import EventLimits, SubscribeRates, chosen_actions, granted
+from postscan.dpws.frames import Frame
 from postscan.dpws.http.messages import Peer
-from postscan.dpws.notify_policy import NotifyPolicy, PinnedResolver
+from postscan.dpws.notify_policy import NotifyPolicy
+from postscan.dpws.sink_pool import SinkPool
+from postscan.dpws.subscriptions import (
+    Roster,
+    Subscription,
+    SubscriptionStore,
+    clock_went_back,
+    identifier_element,
+    seconds_left,
+    target_of,
+)
 from postscan.soap.envelope import EndpointReference
-from postscan.soap.names import WSDP, WSE, qname
+from postscan.soap.names import WSE, qname
+
+__all__ = ["EventLimits", "EventSource", "Restored"]
 
 _log = get_logger("eventing")
 IDENTIFIER: Final = qname(WSE, "Identifier")
-ACTION_DIALECT: Final = f"{WSDP}/Action"
-PUSH: Final = f"{WSE}/DeliveryModes/Push"
-_RETRY_PAUSES: Final = (0.5, 2.0)
-# Checked host names nobody uses any more that may be kept before they are cleared away.
-_SPARE_PINS: Final = 256
+# Confirmations are written this long (seconds) after the first one: one small commit for many of them.
+_CONFIRM_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class EventLimits:
-    """Bounds of an event source: subscriptions, life in seconds, events waiting for one sink."""
-
-    max_subscriptions: int = 10_000
-    max_subscriptions_per_owner: int = 16
-    default_expires: float = 3_600.0
-    max_expires: float = 7_200.0
-    max_queue: int = 200
-    delivery_seconds: float = 10.0
-
-
-@dataclass(eq=False)
-class Subscription:
-    """One subscriber: where events go, which ones, until when (monotonic seconds), and on whose behalf."""
+class Restored:
+    """A subscription that outlived a restart; ``confirmed`` is the greatest mark its subscriber took."""
 
     identifier: str
     owner: str
-    notify_to: EndpointReference
-    end_to: EndpointReference | None
     actions: tuple[str, ...]
-    expires_at: float
-    queue: deque[tuple[str, etree._Element]] = field(default_factory=deque)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
+    confirmed: int
 
     def wants(self, action: str) -> bool:
         """Whether the subscription's filter lets this event through."""
@@ -76,62 +70,94 @@ class EventSource:
         policy: NotifyPolicy,
         limits: EventLimits | None = None,
         tls: ssl.SSLContext | None = None,
+        store: SubscriptionStore | None = None,
+        keep_on_stop: bool = False,
     ) -> None:
-        """Put the source together; ``tls`` says whom https sinks must be certified by (None: the usual)."""
+        """Put the source together.
+
+        :param tls: says whom https sinks must be certified by (None: the system's authorities).
+        :param store: keeps the subscriptions over restarts; None forgets them.
+        :param keep_on_stop: ends nothing when the source is closed, so that all go on after the next start.
+        """
         self._address = address
         self._actions = tuple(actions)
         self._clock = clock
         self._policy = policy
         self._limits = limits or EventLimits()
-        self._resolver = PinnedResolver()
-        # A connection for every sink there may be: those that answer nothing must not use up the others'.
-        self._client = SoapClient(
-            tls=tls, resolver=self._resolver, max_connections=2 * self._limits.max_subscriptions
+        self._store = store
+        self._keep_on_stop = keep_on_stop and store is not None
+        self._pool = SinkPool(tls)
+        self._courier = Courier(
+            self._pool,
+            policy.check,
+            CourierLimits(delivery_seconds=self._limits.delivery_seconds),
+            delivered=self._delivered,
+            failed=self._failed,
         )
-        self._subscriptions: dict[str, Subscription] = {}
-        # Subscriptions that are over and whose end is being told.
-        self._ending: dict[asyncio.Task[None], Subscription] = {}
+        self._roster = Roster()
+        self._rates = SubscribeRates(self._limits.subscribes_per_minute, clock)
+        # Filters come in few kinds: equal ones are kept once.
+        self._filters: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._last_mark = 0
+        self._unwritten: dict[str, int] = {}
+        self._writing_marks: asyncio.TimerHandle | None = None
+        self._writes: set[asyncio.Future[None]] = set()
+        self._closed = False
 
     def __len__(self) -> int:
         self._drop_expired()
-        return len(self._subscriptions)
+        return len(self._roster)
 
     # Operations ----------------------------------------------------------------------------------------
 
     async def subscribe(self, request: wse.Subscribe, owner: str, peer: Peer) -> wse.SubscribeResponse:
-        """Subscribe ``owner``; raises the WS-Eventing faults of dpws.md 3.7."""
+        """Subscribe ``owner``, durably if there is a store; raises the WS-Eventing faults of dpws.md 3.7."""
         self._drop_expired()
-        if request.mode not in (None, PUSH):
-            raise wse.DeliveryModeRequestedUnavailable(f"mode {request.mode}")
-        actions = self._chosen_actions(request)
-        expires = self._granted(request.expires)
-        self._check_room(owner)
+        actions = chosen_actions(request, self._actions)
+        expires = granted(request.expires, self._limits, self._clock)
+        self._rates.check(owner)
+        self._check_room(owner, peer.address)
         sinks = [request.notify_to] if request.end_to is None else [request.notify_to, request.end_to]
-        checked = [(s.address, await self._policy.check(s.address, peer.address)) for s in sinks]
+        checked = [target_of(s, await self._policy.check(s.address, peer.address)) for s in sinks]
         # Again: others may have come while names were looked up.
-        self._check_room(owner)
-        self._pin(checked)
+        self._check_room(owner, peer.address)
         subscription = Subscription(
-            identifier=f"urn:uuid:{uuid.uuid4()}",
-            owner=owner,
-            notify_to=request.notify_to,
-            end_to=request.end_to,
-            actions=actions,
+            f"urn:uuid:{uuid.uuid4()}",
+            owner,
+            peer.address,
+            checked[0],
+            checked[1] if len(checked) > 1 else None,
+            self._filters.setdefault(actions, actions) if len(self._filters) < 256 else actions,
             expires_at=self._clock.monotonic() + expires,
+            confirmed=self._last_mark,
+            pauses=self._limits.retry_pauses,
         )
-        subscription.task = asyncio.get_running_loop().create_task(self._deliver(subscription))
-        self._subscriptions[subscription.identifier] = subscription
+        self._roster.add(subscription)
+        if self._store is not None:
+            try:
+                await self._store.save(subscription.stored(self._clock))
+            except BaseException:
+                self._remove([subscription])
+                raise
         _log.info("subscribed", owner=owner, sink=request.notify_to.address, seconds=expires)
-        return wse.SubscribeResponse(manager=self._manager(subscription), expires=timedelta(seconds=expires))
+        return wse.SubscribeResponse(
+            manager=self._manager(subscription.identifier), expires=timedelta(seconds=expires)
+        )
 
     def renew(self, identifier: str | None, expires: wse.Expires | None, owner: str) -> timedelta:
-        """Give a subscription more time and return it; raises UnableToRenew for one that is gone."""
+        """Give a subscription more time and return it; raises UnableToRenew for one that is gone.
+
+        Durable once :meth:`stored` has returned.
+        """
         subscription = self._find(identifier, owner)
         if subscription is None:
             raise wse.UnableToRenew("no such subscription")
-        granted = self._granted(expires)
-        subscription.expires_at = self._clock.monotonic() + granted
-        return timedelta(seconds=granted)
+        seconds = granted(expires, self._limits, self._clock)
+        subscription.expires_at = self._clock.monotonic() + seconds
+        self._roster.prolonged(subscription)
+        if self._store is not None:
+            self._write(partial(self._store.save, subscription.stored(self._clock)))
+        return timedelta(seconds=seconds)
 
     def status(self, identifier: str | None, owner: str) -> timedelta:
         """Return the time a subscription has left; raises InvalidMessage for one that is gone."""
@@ -141,158 +167,227 @@ class EventSource:
         return timedelta(seconds=max(0.0, round(subscription.expires_at - self._clock.monotonic(), 3)))
 
     def unsubscribe(self, identifier: str | None, owner: str) -> None:
-        """End a subscription at its subscriber's wish; raises InvalidMessage for one that is gone."""
+        """End a subscription at its subscriber's wish; raises InvalidMessage for one that is gone.
+
+        Durable once :meth:`stored` has returned.
+        """
         subscription = self._find(identifier, owner)
         if subscription is None:
             raise wse.InvalidMessage("no such subscription", detail="wse:Identifier")
-        self._remove(subscription)
+        self._remove([subscription])
+
+    async def stored(self) -> None:
+        """Return when everything that was changed so far is durable; raises what the store raises."""
+        writes = set(self._writes)
+        if writes:
+            # Not gather: whoever stops waiting must not cancel what others wait for.
+            await asyncio.wait(writes)
+            for write in writes:
+                write.result()
 
     # Events --------------------------------------------------------------------------------------------
 
     def publish(
-        self, action: str, event: Callable[[], etree._Element], for_owner: Callable[[str], bool]
+        self,
+        action: str,
+        event: Callable[[], etree._Element],
+        for_owner: Callable[[str], bool] | str,
+        *,
+        subject: str | None = None,
+        mark: int | None = None,
     ) -> None:
-        """Queue an event for every subscription that wants it and whose owner may know of it."""
-        self._drop_expired()
-        made: etree._Element | None = None
-        for subscription in list(self._subscriptions.values()):
-            if not for_owner(subscription.owner) or not subscription.wants(action):
-                continue
-            if len(subscription.queue) >= self._limits.max_queue:
-                self._end(subscription, "DeliveryFailure", "Too many events wait to be delivered.")
-                continue
-            made = event() if made is None else made
-            subscription.queue.append((action, made))
-            subscription.idle.clear()
-            subscription.wake.set()
+        """Queue an event for every subscription that wants it and whose owner may know of it.
 
-    async def close(self) -> None:
-        """Deliver what waits (briefly), then end every subscription: the source shuts down."""
+        :param event: makes the body; called once, and only if anybody wants it.
+        :param for_owner: tells whether an identity may know of it; or the only one that may.
+        :param subject: lets the event take the place of an older one of the same action and subject that
+            still waits for a slow sink.
+        :param mark: a number that grows from event to event; after a restart each subscription tells the
+            greatest one that its subscriber took.
+        """
         self._drop_expired()
-        subscriptions = list(self._subscriptions.values())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.delivery_seconds):
-                await asyncio.gather(*(s.idle.wait() for s in subscriptions if s.queue))
-        # Those that failed meanwhile were told so already.
-        subscriptions = list(self._subscriptions.values())
-        reason = "The scan server is stopping."
-        await asyncio.gather(*(self._send_end(s, "SourceShuttingDown", reason) for s in subscriptions))
-        for subscription in subscriptions:
-            self._remove(subscription)
-        if self._ending:
-            await asyncio.wait(self._ending)
-        await self._client.close()
+        if mark is not None:
+            self._last_mark = max(self._last_mark, mark)
+        if isinstance(for_owner, str):
+            owners = [for_owner]
+        else:
+            owners = [owner for owner in self._roster.owners if for_owner(owner)]
+        message: Message | None = None
+        for owner in owners:
+            for subscription in self._roster.of(owner):
+                if subscription.wants(action):
+                    message = message or Message(Frame(action, event()), subject, mark)
+                    self._queue(subscription, message)
+
+    def tell(
+        self,
+        identifier: str,
+        action: str,
+        event: Callable[[], etree._Element],
+        *,
+        subject: str | None = None,
+        mark: int | None = None,
+    ) -> None:
+        """Queue an event for one restored subscription, if it wants it, whatever waits already."""
+        subscription = self._roster.get(identifier)
+        if subscription is not None and subscription.wants(action):
+            subscription.backlog += 1
+            self._courier.send(subscription, Message(Frame(action, event()), subject, mark))
+
+    async def restore(self, last_mark: int = 0) -> list[Restored]:
+        """Take up the subscriptions that were kept and have time left; ``last_mark`` was the last one given.
+
+        Their sinks are checked again before anything is sent to them.
+        """
+        self._last_mark = max(self._last_mark, last_mark)
+        if self._store is None:
+            return []
+        now = self._clock.now()
+        useless = []
+        for kept in await self._store.load():
+            left = min(seconds_left(kept, now), self._limits.max_expires)
+            try:
+                if left <= 0:
+                    raise InvalidArgument("its time is over")
+                patient = self._limits.first_retry_pauses
+                subscription = Subscription.restored(kept, left, self._clock, patient)
+            except InvalidArgument as error:
+                _log.info("subscription not taken up again", identifier=kept.identifier, why=str(error))
+                useless.append(kept.identifier)
+                continue
+            self._roster.add(subscription)
+            if clock_went_back(kept, now):
+                # What it has now is all it has, also when the clock stays behind and we start again.
+                self._write(partial(self._store.save, subscription.stored(self._clock)))
+        if useless:
+            self._write(partial(self._store.remove, useless))
+        if len(self._roster):
+            _log.info("subscriptions taken up again", count=len(self._roster))
+        return [Restored(one.identifier, one.owner, one.actions, one.confirmed) for one in self._roster]
+
+    async def close(self, *, keep: bool | None = None) -> None:
+        """Deliver what waits (briefly), then end every subscription: the source shuts down.
+
+        Takes ``stop_seconds`` at the most, however many sinks do not answer. ``keep`` (as constructed, when
+        None) leaves the subscriptions in the store instead, without a word to anyone.
+        """
+        self._closed = True
+        self._drop_expired()
+        deadline = asyncio.get_running_loop().time() + self._limits.stop_seconds
+        await self._courier.drained(self._limits.stop_seconds / 2)
+        if not (self._keep_on_stop if keep is None else keep and self._store is not None):
+            self._end(list(self._roster), "SourceShuttingDown", "The scan server is stopping.")
+            await self._courier.drained(deadline - asyncio.get_running_loop().time())
+        await self._courier.close()
+        await self._pool.close()
+        self._write_marks()
+        with contextlib.suppress(PostscanError):
+            await self.stored()
 
     # Inside --------------------------------------------------------------------------------------------
 
-    def _chosen_actions(self, request: wse.Subscribe) -> tuple[str, ...]:
-        if request.filter_dialect is None and not request.filter_actions:
-            return ()
-        if request.filter_dialect not in (None, ACTION_DIALECT):
-            raise wse.FilteringRequestedUnavailable(f"dialect {request.filter_dialect}")
-        known = tuple(
-            a for a in request.filter_actions if any(wse.action_matches((a,), own) for own in self._actions)
-        )
-        if not known:
-            raise wse.FilterActionNotSupported("no listed action is known")
-        return known
-
-    def _check_room(self, owner: str) -> None:
-        held = sum(1 for s in self._subscriptions.values() if s.owner == owner)
-        if (
-            held >= self._limits.max_subscriptions_per_owner
-            or len(self._subscriptions) >= self._limits.max_subscriptions
-        ):
+    def _check_room(self, owner: str, peer: str) -> None:
+        if self._closed:
+            raise wse.EventSourceUnableToProcess("the event source is stopping")
+        limits = self._limits
+        held = self._roster.of(owner)
+        if len(self._roster) >= limits.max_subscriptions or len(held) >= limits.max_subscriptions_per_owner:
             raise wse.EventSourceUnableToProcess("too many subscriptions")
+        if sum(one.peer == peer for one in held) >= limits.max_subscriptions_per_peer:
+            raise wse.EventSourceUnableToProcess("too many subscriptions of one device")
 
-    def _granted(self, expires: wse.Expires | None) -> float:
-        if expires is None:
-            return self._limits.default_expires
-        seconds = expires.seconds_from(self._clock.now())
-        if seconds <= 0:
-            raise wse.InvalidExpirationTime(f"{seconds} seconds")
-        return min(seconds, self._limits.max_expires)
-
-    def _pin(self, checked: Sequence[tuple[str, str]]) -> None:
-        live = (*self._subscriptions.values(), *self._ending.values())
-        if len(self._resolver) > _SPARE_PINS + 4 * len(live):
-            sinks = [e for s in live for e in (s.notify_to, s.end_to) if e is not None]
-            self._resolver.keep_only(sink.address for sink in sinks)
-        for url, address in checked:
-            self._resolver.pin(url, address)
-
-    def _manager(self, subscription: Subscription) -> EndpointReference:
-        identifier = etree.Element(IDENTIFIER, nsmap={"wse": WSE})
-        identifier.text = subscription.identifier
-        return EndpointReference(self._address(), (identifier,))
+    def _manager(self, identifier: str) -> EndpointReference:
+        return EndpointReference(self._address(), (identifier_element(IDENTIFIER, identifier, {"wse": WSE}),))
 
     def _find(self, identifier: str | None, owner: str) -> Subscription | None:
         self._drop_expired()
-        subscription = self._subscriptions.get((identifier or "").strip())
+        subscription = self._roster.get((identifier or "").strip())
         return subscription if subscription is not None and subscription.owner == owner else None
 
     def _drop_expired(self) -> None:
-        now = self._clock.monotonic()
-        for subscription in [s for s in self._subscriptions.values() if s.expires_at <= now]:
-            self._remove(subscription)
+        if over := self._roster.expired(self._clock.monotonic()):
+            self._remove(over)
 
-    def _remove(self, subscription: Subscription) -> None:
-        self._subscriptions.pop(subscription.identifier, None)
-        # Nothing more comes of its queue: whoever waits for that may go on.
-        subscription.idle.set()
-        if subscription.task is not None and subscription.task is not asyncio.current_task():
-            subscription.task.cancel()
+    def _remove(self, subscriptions: Sequence[Subscription]) -> list[Subscription]:
+        removed = [one for one in subscriptions if self._roster.remove(one)]
+        for one in removed:
+            self._courier.drop(one)
+            self._unwritten.pop(one.identifier, None)
+        if removed and self._store is not None:
+            self._write(partial(self._store.remove, [one.identifier for one in removed]))
+        return removed
 
-    def _end(self, subscription: Subscription, status: str, reason: str) -> None:
-        self._remove(subscription)
-        _log.warning("subscription ended", sink=subscription.notify_to.address, status=status)
-        task = asyncio.get_running_loop().create_task(self._send_end(subscription, status, reason))
-        self._ending[task] = subscription
-        task.add_done_callback(self._ending.pop)
-
-    async def _send_end(self, subscription: Subscription, status: str, reason: str) -> None:
-        if subscription.end_to is None:
+    def _queue(self, subscription: Subscription, message: Message) -> None:
+        waiting = len(subscription.waiting or ())
+        if waiting >= self._limits.merge_from and subscription.replace(message):
             return
-        end = wse.SubscriptionEnd(
-            manager=self._manager(subscription), status=f"{WSE}/{status}", reason=reason
-        )
-        try:
-            await self._client.notify(
-                subscription.end_to.address,
-                f"{WSE}/SubscriptionEnd",
-                end.to_element(),
-                parameters=subscription.end_to.parameters,
-                timeout_seconds=self._limits.delivery_seconds,
+        if waiting >= self._limits.max_queue + subscription.backlog:
+            self._end([subscription], "DeliveryFailure", "Too many events wait to be delivered.")
+            return
+        self._courier.send(subscription, message)
+
+    def _end(self, subscriptions: Sequence[Subscription], status: str, reason: str) -> None:
+        for one in self._remove(subscriptions):
+            if one.end_to is None:
+                continue
+            end = wse.SubscriptionEnd(
+                manager=self._manager(one.identifier), status=f"{WSE}/{status}", reason=reason
             )
-        except Unreachable as error:
-            _log.info("subscription end not delivered", sink=subscription.end_to.address, why=str(error))
+            frame = Frame(wse.SUBSCRIPTION_END_ACTION, end.to_element())
+            self._courier.send(_LastWord(one.end_to, one.peer), Message(frame))
 
-    async def _deliver(self, subscription: Subscription) -> None:
-        while True:
-            await subscription.wake.wait()
-            subscription.wake.clear()
-            while subscription.queue:
-                action, event = subscription.queue[0]
-                if not await self._deliver_one(subscription, action, event):
-                    self._end(subscription, "DeliveryFailure", "Events could not be delivered.")
-                    return
-                subscription.queue.popleft()
-            subscription.idle.set()
+    def _delivered(self, line: Line, message: Message) -> None:
+        if not isinstance(line, Subscription):
+            return
+        line.pauses = self._limits.retry_pauses
+        if message.mark is not None and message.mark > line.confirmed:
+            line.confirmed = message.mark
+            self._unwritten[line.identifier] = message.mark
+            if self._store is not None and self._writing_marks is None:
+                loop = asyncio.get_running_loop()
+                self._writing_marks = loop.call_later(_CONFIRM_SECONDS, self._write_marks)
 
-    async def _deliver_one(self, subscription: Subscription, action: str, event: etree._Element) -> bool:
-        for pause in (*_RETRY_PAUSES, None):
-            try:
-                await self._client.notify(
-                    subscription.notify_to.address,
-                    action,
-                    event,
-                    parameters=subscription.notify_to.parameters,
-                    timeout_seconds=self._limits.delivery_seconds,
-                )
-            except Unreachable as error:
-                _log.info("event not delivered", sink=subscription.notify_to.address, why=str(error))
-                if pause is not None:
-                    await asyncio.sleep(pause)
-            else:
-                return True
-        return False
+    def _failed(self, line: Line, error: PostscanError) -> None:
+        if isinstance(line, Subscription):
+            _log.warning(
+                "subscription ended: its events could not be delivered",
+                sink=line.target.url,
+                owner=line.owner,
+                why=str(error),
+            )
+            self._end([line], "DeliveryFailure", "Events could not be delivered.")
+        else:
+            _log.info("subscription end not delivered", sink=line.target.url, why=str(error))
+
+    def _write_marks(self) -> None:
+        if self._writing_marks is not None:
+            self._writing_marks.cancel()
+            self._writing_marks = None
+        marks, self._unwritten = self._unwritten, {}
+        if marks and self._store is not None:
+            self._write(partial(self._store.confirm, marks))
+
+    def _write(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Begin a write and remember it until it is done; :meth:`stored` raises what it fails with."""
+        future: asyncio.Future[None]
+        try:
+            future = asyncio.ensure_future(write())
+        except PostscanError as error:
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(error)
+        self._writes.add(future)
+        future.add_done_callback(self._written)
+
+    def _written(self, future: asyncio.Future[None]) -> None:
+        self._writes.discard(future)
+        if not future.cancelled() and (error := future.exception()) is not None:
+            _log.warning("a change of subscriptions was not stored", why=str(error))
+
+
+class _LastWord(Line):
+    """The line of a SubscriptionEnd: it is said once."""
+
+    __slots__ = ()
+
+    def __init__(self, target: Target, peer: str) -> None:
+        super().__init__(target, peer, ())

@@ -111,6 +111,8 @@ def unreachable(url: str, error: Exception) -> Unreachable:
         return Unreachable(f"cannot reach {url}: {_system_words(error.os_error)}")
     if isinstance(error, aiohttp.ServerDisconnectedError) or getattr(error, "errno", None) in _BROKEN_OFF:
         return BrokenOff(f"{url} closed the connection without an answer")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return Unreachable(f"{url} broke off in the middle of its answer")
     return Unreachable(f"cannot reach {url}: {_system_words(error)}")
 
 

@@ -7,7 +7,7 @@ Turns an HTTP request into a call of an operation and its outcome into an answer
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -15,16 +15,27 @@ from uuid import UUID
 
 from lxml import etree
 
-from postscan.contracts import schemas, wsd, wse
-from postscan.contracts.metadata import DeviceMetadata, Relationship, ThisDevice, ThisModel, write_metadata
+from postscan.contracts import schemas, wse
+from postscan.contracts.metadata import (
+    LARGE_METADATA,
+    DeviceMetadata,
+    Relationship,
+    ThisDevice,
+    ThisModel,
+    write_metadata,
+)
 from postscan.contracts.metadata import HostedService as HostedEntry
-from postscan.core.errors import FaultKind, FaultParty, InvalidArgument, PostscanError
+from postscan.core.errors import ConfigurationError, FaultKind, FaultParty, InvalidArgument, PostscanError
 from postscan.core.log import get_logger, log_context, new_correlation_id
+from postscan.dpws import publication
 from postscan.dpws.attachments import Attachment, MtomStream
+from postscan.dpws.discovery.answers import REQUESTS, Target, answer_to
+from postscan.dpws.discovery.sequence import MessageCounter
 from postscan.dpws.http.connection import ConnectionLost, Request
 from postscan.dpws.http.messages import HttpRefused, Response
-from postscan.dpws.service import Call, Caller, HostedService, Operation
+from postscan.dpws.service import Call, Caller, HostedService, Operation, OwnerOf
 from postscan.soap.envelope import (
+    LARGEST_ENVELOPE,
     Envelope,
     Headers,
     build_envelope,
@@ -44,6 +55,9 @@ from postscan.soap.xop import find_stray_includes
 _log = get_logger("dpws")
 STABLE_ENDPOINT: Final = "/StableWSDiscoveryEndpoint/schemas-xmlsoap-org_ws_2005_04_discovery"
 _GET: Final = f"{WXF}/Get"
+_UNDERSTOOD: Final = frozenset({LARGE_METADATA})
+# For what stands round the metadata in their envelope: headers, of which the peer's MessageID may be long.
+_ADDRESSING_ROOM: Final = 4_096
 _XML_TYPES: Final = frozenset({"application/soap+xml", "text/xml", "application/xml"})
 
 
@@ -87,7 +101,6 @@ class DeviceDescription:
 
 
 Observer = Callable[[str, str, float], None]
-OwnerOf = Callable[[Caller], Awaitable[str]]
 
 
 class _Exchange:
@@ -121,8 +134,8 @@ class DeviceHost:
         self.description = description
         self._path = path.rstrip("/")
         self._owner_of = owner_of
-        self._instance_id = instance_id
-        self._message_number = 0
+        # Discovery over UDP counts on: peers expect one order of all that a device sends.
+        self.counter = MessageCounter(instance_id)
         self._xml_limits = XmlLimits(max_bytes=max_envelope_bytes)
         self._mtom_limits = MtomLimits(max_root_bytes=max_envelope_bytes)
         self._observe = observe
@@ -147,7 +160,8 @@ class DeviceHost:
         if not found:
             return Response(HTTPStatus.NOT_FOUND)
         if request.head.method != "POST":
-            return Response(HTTPStatus.METHOD_NOT_ALLOWED, headers=(("Allow", "POST"),))
+            published = self._published(request, service)
+            return published or Response(HTTPStatus.METHOD_NOT_ALLOWED, headers=(("Allow", "POST"),))
         exchange = _Exchange(Caller(request.peer, new_correlation_id()), service)
         began = time.monotonic()
         outcome = "ok"
@@ -191,11 +205,17 @@ class DeviceHost:
         service = self._services.get(segment.lower()) if parent == self._path else None
         return service is not None, service
 
+    def _published(self, request: Request, service: HostedService | None) -> Response | None:
+        if service is None or request.head.method not in ("GET", "HEAD"):
+            return None
+        query = request.head.target.partition("?")[2]
+        return publication.answer_get(service, self.address_of(service.identifier), query)
+
     async def _answer(self, request: Request, exchange: _Exchange) -> Response:
         content_type = parse_content_type(request.head.headers.get("content-type", ""))
         root = await self._read_root(request, exchange, content_type)
         try:
-            envelope = read_envelope(root)
+            envelope = read_envelope(root, understood=_UNDERSTOOD)
         except PostscanError:
             exchange.headers = fault_headers(root)
             raise
@@ -234,6 +254,8 @@ class DeviceHost:
         except InvalidArgument as error:
             if (error.detail or "").startswith(("wsa:", "soap:")):
                 raise ActionMismatch(str(error), detail=error.detail) from error
+            if error.detail == "wse:Expires":
+                raise wse.InvalidExpirationTime(str(error), detail=error.detail) from error
             if (error.detail or "").startswith("wse:"):
                 raise wse.InvalidMessage(str(error), detail=error.detail) from error
             raise
@@ -299,47 +321,48 @@ class DeviceHost:
         hosted = tuple(t for s in self._services.values() for t in s.all_types)
         return (qname(WSDP, "Device"), *self.description.types, *hosted)
 
-    def _app_sequence(self) -> wsd.AppSequence:
-        self._message_number += 1
-        return wsd.AppSequence(instance_id=self._instance_id, message_number=self._message_number)
+    @property
+    def target(self) -> Target:
+        """What discovery finds, over HTTP and UDP alike."""
+        known = self.description
+        return Target(known.address, self.types, known.scopes, known.metadata_version)
 
     def _discover(self, envelope: Envelope, body: etree._Element) -> Response:
         action = envelope.headers.action
-        known = self.description
-        match = wsd.ProbeMatch(
-            endpoint=wsd.EndpointReference(known.address),
-            types=self.types,
-            scopes=known.scopes,
-            xaddrs=(known.address,),
-            metadata_version=known.metadata_version,
-        )
-        if action == wsd.PROBE_ACTION and body.tag == qname(WSD, "Probe"):
-            probe = wsd.Probe.from_element(body)
-            matched = wsd.matches(probe, types=frozenset(self.types), scopes=known.scopes)
-            answer = wsd.ProbeMatches((match,) if matched else ()).to_element()
-            reply_action = wsd.PROBE_MATCHES_ACTION
-        elif action == wsd.RESOLVE_ACTION and body.tag == qname(WSD, "Resolve"):
-            wanted = wsd.Resolve.from_element(body).endpoint.address.rstrip("/")
-            answer = wsd.ResolveMatches(match if wanted == known.address else None).to_element()
-            reply_action = wsd.RESOLVE_MATCHES_ACTION
-        elif action in (wsd.PROBE_ACTION, wsd.RESOLVE_ACTION):
-            raise ActionMismatch(f"{action} with {body.tag!s}", detail="wsa:Action")
-        else:
+        if action not in REQUESTS:
             raise self._unsupported(action)
-        headers = reply_headers(envelope.headers, reply_action)
-        sequence = self._app_sequence().to_element()
-        return Response(HTTPStatus.OK, serialize(build_envelope(headers, answer, extra_headers=(sequence,))))
+        if body.tag != REQUESTS[action]:
+            raise ActionMismatch(f"{action} with {body.tag!s}", detail="wsa:Action")
+        answer = answer_to(body, self.target, (self.description.address,))
+        headers = reply_headers(envelope.headers, answer.action)
+        sequence = self.counter.next().to_element()
+        whole = build_envelope(headers, answer.body, extra_headers=(sequence,))
+        return Response(HTTPStatus.OK, serialize(whole))
 
     async def _get(self, envelope: Envelope, exchange: _Exchange) -> Response:
         action = envelope.headers.action
-        if action != _GET or exchange.service is not None:
-            if exchange.service is not None and action in exchange.service.operations:
+        service = exchange.service
+        if action != _GET:
+            if service is not None and action in service.operations:
                 raise InvalidArgument("the body is empty", detail="soap:Body")
             raise self._unsupported(action)
-        return self._reply(envelope, f"{_GET}Response", self.metadata())
+        answer = self._reply(envelope, f"{_GET}Response", self._about(service, whole=True))
+        takes_large = any(header.tag == LARGE_METADATA for header in envelope.headers.others)
+        if len(answer.body) > LARGEST_ENVELOPE and not takes_large:
+            answer = self._reply(envelope, f"{_GET}Response", self._about(service, whole=False))
+        return answer
 
-    def metadata(self) -> etree._Element:
-        """Return the device's metadata (dpws.md 2.2)."""
+    def _about(self, service: HostedService | None, *, whole: bool) -> etree._Element:
+        if service is None:
+            return self.metadata(whole=whole)
+        return publication.service_metadata(service, self.address_of(service.identifier), whole=whole)
+
+    def metadata(self, *, whole: bool = True) -> etree._Element:
+        """Return the device's metadata (dpws.md 2.2).
+
+        :param whole: False leaves the hosted services out, which is what a peer gets that has not said it
+            takes more than fits one envelope of WSDAPI ([MS-DPWSSN]; dpws.md 2.3).
+        """
         known = self.description
         host = HostedEntry(
             addresses=(known.address,),
@@ -352,7 +375,17 @@ class DeviceHost:
             )
             for s in self._services.values()
         )
-        return write_metadata(DeviceMetadata(known.device, known.model, Relationship(host, hosted)))
+        relation = Relationship(host, hosted if whole else ())
+        return write_metadata(DeviceMetadata(known.device, known.model, relation))
+
+    def check_metadata(self) -> None:
+        """Check that every peer can be answered. :raises ConfigurationError: the texts are too many."""
+        size = len(serialize(self.metadata(whole=False)))
+        if size > LARGEST_ENVELOPE - _ADDRESSING_ROOM:
+            raise ConfigurationError(
+                f"the server's metadata take {size} octets, and WSDAPI reads at most {LARGEST_ENVELOPE}",
+                advice="Shorten or remove names and addresses under [server] in the settings.",
+            )
 
     # Eventing ------------------------------------------------------------------------------------------
 
@@ -366,7 +399,7 @@ class DeviceHost:
             raise self._unsupported(action)
         if body.tag != qname(WSE, name):
             raise ActionMismatch(f"{action} with {body.tag!s}", detail="wsa:Action")
-        owner = await self._owner_of(exchange.caller)
+        owner = await (service.owner_of or self._owner_of)(exchange.caller)
         identifier = _identifier_of(envelope)
         answer: etree._Element | None = None
         if name == "Subscribe":
@@ -374,11 +407,13 @@ class DeviceHost:
             answer = (await events.subscribe(request, owner, exchange.caller.peer)).to_element()
         elif name == "Renew":
             expires = events.renew(identifier, wse.Renew.from_element(body).expires, owner)
+            await events.stored()
             answer = wse.RenewResponse(expires).to_element()
         elif name == "GetStatus":
             answer = wse.GetStatusResponse(events.status(identifier, owner)).to_element()
         else:
             events.unsubscribe(identifier, owner)
+            await events.stored()
         return self._reply(envelope, f"{action}Response", answer)
 
 

@@ -1,4 +1,4 @@
-"""Which addresses a message may make us call (abuse case 15), and a resolver that holds us to that."""
+"""Which addresses a message may make us call (abuse case 15)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 from urllib.parse import urlsplit
-
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from postscan.core.errors import FaultKind, FaultParty, PostscanError
 from postscan.soap.names import WSE, qname
@@ -22,6 +20,18 @@ from postscan.soap.names import WSE, qname
 _LOOK_UPS: Final = ThreadPoolExecutor(4, thread_name_prefix="postscan-names")
 _LOOK_UP_SECONDS: Final = 10.0
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_USUAL_PORTS: Final = {"http": 80, "https": 443}
+# Metadata services of clouds that are not at a link-local address (Alibaba; AWS over IPv6).
+_METADATA: Final = frozenset({ipaddress.ip_address("100.100.100.200"), ipaddress.ip_address("fd00:ec2::254")})
+# IANA's registry and common use: databases, caches, message queues, remote desktops and shells, raw printing
+# (9100 to 9102 would print the event), container and cluster control. None that a system gives out by itself.
+OTHER_SERVICES: Final = frozenset(
+    {
+        *(1080, 1433, 1434, 1521, 1723, 1883, 2049, 2181, 2222, 2375, 2376, 2379, 2380, 3128, 3260, 3268),
+        *(3269, 3306, 3389, 4369, 5060, 5222, 5353, 5355, 5432, 5672, 5900, 5901, 5984, 5985, 5986, 6000),
+        *(6379, 6443, 6667, 7001, 8086, 9042, 9092, 9100, 9101, 9102, 9200, 9300, 10250, 11211, 15672, 27017),
+    }
+)
 
 
 class NotifyRefused(PostscanError):
@@ -31,20 +41,70 @@ class NotifyRefused(PostscanError):
         FaultParty.SENDER, qname(WSE, "InvalidMessage"), "The address to notify is not allowed."
     )
     advice = (
-        "Use the device's own address, or have the administrator add the host to [eventing] notify_hosts."
+        "Use the device's own address and a port for events, or have the administrator add the host to "
+        "[eventing] notify_hosts or the port to notify_ports."
     )
+
+
+class NotifyNameUnknown(NotifyRefused):
+    """The host of a NotifyTo or EndTo address does not resolve; a name server may just be away."""
+
+    retry_helps = True
+    advice = "Check the name, or use the device's own address."
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyPorts:
+    """Ports that events may go to: those named ``singly``, and those in ``ranges`` (both ends included).
+
+    A range leaves out what is widely known to be another service, so that no event is read as a command.
+    """
+
+    singly: frozenset[int] = frozenset({80, 443})
+    ranges: tuple[tuple[int, int], ...] = ((1024, 65_535),)
+
+    @classmethod
+    def parse(cls, entries: Iterable[str]) -> Self:
+        """Read entries like ``443`` and ``1024-65535``; raises ValueError for anything else."""
+        singly: set[int] = set()
+        ranges: list[tuple[int, int]] = []
+        for entry in entries:
+            first, dash, last = entry.partition("-")
+            if not dash:
+                singly.add(_port(first))
+            elif _port(first) > _port(last):
+                raise ValueError(f"{entry!r} ends before it begins")
+            else:
+                ranges.append((_port(first), _port(last)))
+        return cls(frozenset(singly), tuple(ranges))
+
+    def __contains__(self, port: object) -> bool:
+        if port in self.singly:
+            return True
+        inside = isinstance(port, int) and any(first <= port <= last for first, last in self.ranges)
+        return inside and port not in OTHER_SERVICES
+
+
+def _port(text: str) -> int:
+    text = text.strip()
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65_535):
+        raise ValueError(f"{text!r} is no port; write 443, or 1024-65535 for a range")
+    return int(text)
 
 
 @dataclass(frozen=True, slots=True)
 class NotifyPolicy:
-    """A sink must be on the subscriber's own address, or on a host the settings name.
+    """A sink must be on the subscriber's own address, or on a host the settings name, at an allowed port.
 
-    Loopback is refused unless ``allow_loopback`` (one machine, demos and tests); link-local, multicast and
-    unspecified addresses always are.
+    Loopback is refused unless ``allow_loopback`` (one machine, demos and tests), and so are ``own_ports`` at
+    this machine's addresses: what listens there is the server itself. Link-local (the metadata services of
+    clouds among them), multicast, reserved and unspecified addresses always are.
     """
 
     hosts: frozenset[str] = field(default_factory=frozenset)
     allow_loopback: bool = False
+    ports: NotifyPorts = field(default_factory=NotifyPorts)
+    own_ports: frozenset[int] = field(default_factory=frozenset)
 
     async def check(self, url: str, peer: str) -> str:
         """Return the IP address to connect to for ``url``; raises NotifyRefused."""
@@ -56,17 +116,38 @@ class NotifyPolicy:
         host = parts.hostname
         if parts.scheme not in ("http", "https") or not host or parts.username or parts.password:
             raise NotifyRefused(f"{url}: not a plain http(s) address", detail="wsa:Address")
+        if not url.isascii() or any(c <= " " or c == "\x7f" for c in url):
+            raise NotifyRefused(f"{url!r}: characters that no URL has", detail="wsa:Address")
+        port = port if port is not None else _USUAL_PORTS[parts.scheme]
+        if port not in self.ports:
+            raise NotifyRefused(f"port {port} is not one for events", detail="wsa:Address")
         wanted = _plain(peer)
-        for address in await _addresses_of(host, port or 80):
+        for address in await _addresses_of(host, port):
             allowed = address == wanted or host.lower() in self.hosts or str(address) in self.hosts
-            if allowed and self._reachable(address):
+            if allowed and self._reachable(address) and not self._is_ourselves(address, port):
                 return str(address)
         raise NotifyRefused(f"{host} is neither the subscriber nor allowed", detail="wsa:Address")
 
     def _reachable(self, address: _Address) -> bool:
         if address.is_loopback:
             return self.allow_loopback
-        return not (address.is_link_local or address.is_multicast or address.is_unspecified)
+        if address.is_link_local or address.is_multicast or address.is_unspecified:
+            return False
+        return address not in _METADATA and not (address.version == 4 and address.is_reserved)
+
+    def _is_ourselves(self, address: _Address, port: int) -> bool:
+        return not self.allow_loopback and port in self.own_ports and _is_local(address)
+
+
+def _is_local(address: _Address) -> bool:
+    """Tell whether this machine has the address: only then can a socket be bound to it."""
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return False
+    return True
 
 
 async def _addresses_of(host: str, port: int) -> list[_Address]:
@@ -79,7 +160,7 @@ async def _addresses_of(host: str, port: int) -> list[_Address]:
         async with asyncio.timeout(_LOOK_UP_SECONDS):
             found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
     except (OSError, UnicodeError) as error:  # the latter for labels that are empty or too long
-        raise NotifyRefused(f"{host} does not resolve", detail="wsa:Address") from error
+        raise NotifyNameUnknown(f"{host} does not resolve", detail="wsa:Address") from error
     return [_plain(entry[4][0]) for entry in found]
 
 
@@ -87,45 +168,3 @@ def _plain(address: str | int | _Address) -> _Address:
     ip = ipaddress.ip_address(str(address).partition("%")[0])
     mapped = getattr(ip, "ipv4_mapped", None)
     return mapped if isinstance(mapped, ipaddress.IPv4Address) else ip
-
-
-class PinnedResolver(AbstractResolver):
-    """Resolves only hosts that were checked, to the very address that was checked."""
-
-    def __init__(self) -> None:
-        self._pins: dict[str, str] = {}
-
-    def __len__(self) -> int:
-        return len(self._pins)
-
-    def pin(self, url: str, address: str) -> None:
-        """Let the host of ``url`` mean ``address``."""
-        host = urlsplit(url).hostname
-        if host:
-            self._pins[host.lower()] = address
-
-    def keep_only(self, urls: Iterable[str]) -> None:
-        """Forget every host but those of ``urls``."""
-        hosts = {(urlsplit(url).hostname or "").lower() for url in urls}
-        self._pins = {host: address for host, address in self._pins.items() if host in hosts}
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Return the pinned address. :raises OSError: the host was never checked."""
-        address = self._pins.get(host.lower())
-        if address is None:
-            raise OSError(f"{host} was not checked")
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-        ]
-
-    async def close(self) -> None:
-        """Nothing is held open."""

@@ -45,6 +45,7 @@ class Call:
 
 
 Operate = Callable[[Call], Awaitable[etree._Element | None]]
+OwnerOf = Callable[[Caller], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,11 @@ class Operation:
 
 @dataclass(frozen=True)
 class HostedService:
-    """A service of a device: its path segment, WSD types, operations and events."""
+    """A service of a device: its path segment, WSD types, operations and events.
+
+    The first of ``types`` is the port type of its WSDL; ``notifications`` are the actions of its events.
+    ``owner_of`` tells who subscribes to them; None leaves that to the host.
+    """
 
     identifier: UUID
     types: tuple[str, ...]
@@ -71,7 +76,9 @@ class HostedService:
     namespace: str
     operations: Mapping[str, Operation]
     events: EventSource | None = None
+    notifications: tuple[str, ...] = ()
     open_sink: Callable[[], AttachmentSink] | None = None
+    owner_of: OwnerOf | None = None
     extra_types: tuple[str, ...] = field(default=())
 
     @property

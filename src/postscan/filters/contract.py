@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from postscan.contracts.keywords import DocumentFormat, FilterStateReason
 from postscan.core.errors import PostscanError
@@ -120,3 +120,11 @@ class Filter(Protocol):
         Must be idempotent: called again after a crash at any point it completes what is missing and
         doubles nothing.
         """
+
+
+@runtime_checkable
+class ConfiguredFilter(Protocol):
+    """A filter that tells administrators how it is set up."""
+
+    def configuration(self) -> _Element | None:
+        """Return what WS-DSC puts into FilterConfig, an element of the filter's own namespace."""

@@ -59,6 +59,8 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _log = get_logger("filters")
 _MAX_NAMES: Final = 10_000
+# ShareUNC holds at most 255 characters (scan-process-and-filters.md, fileshare schema).
+_LONGEST_SHARE: Final = 255
 _FILE_BITS: Final = 0o666
 
 
@@ -106,6 +108,13 @@ class FileShareFilter:
             key = self._shares.target_of(share).key
             found.setdefault(key, Destination(key=key, label=share.strip()))
         return list(found.values())
+
+    def configuration(self) -> _Element | None:
+        """Return fsf:FileShareConfig with the shares under which targets may lie; None if there are none."""
+        settings = self._settings
+        shares = (*settings.unc_map, *(root.as_uri() for root in settings.roots))
+        told = tuple(share for share in shares if len(share) <= _LONGEST_SHARE)
+        return FileShareConfig(share_uncs=told).to_element() if told else None
 
     async def deliver(
         self,

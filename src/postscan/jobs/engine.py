@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -43,6 +43,7 @@ from postscan.soap.xml import PROCESS_LIMITS, parse
 __all__ = ["JobChange", "JobEngine", "JobSettings", "Listener"]
 
 Listener = Callable[[JobChange], None]
+Step = Callable[[], Awaitable[None]]
 
 _log = get_logger("jobs")
 
@@ -85,9 +86,10 @@ class JobEngine:
 
     # ------------------------------------------------------------------ life
 
-    async def start(self) -> None:
+    async def start(self, before_jobs_move: Step | None = None) -> None:
         """Open spool and store, clean up after a crash, and take up what was under way.
 
+        :param before_jobs_move: is awaited when the jobs can be read and none of them has gone on yet.
         :raises ConfigurationError: the spool is unsafe or in use, or the database is newer or unreadable.
         """
         await asyncio.to_thread(self._spool.prepare)
@@ -96,6 +98,8 @@ class JobEngine:
             expected = await self._store.read(queries.expected_files)
             self.recovery = await asyncio.to_thread(self._spool.recover, expected)
             await self._replays.load(self._store)
+            if before_jobs_move is not None:
+                await before_jobs_move()
             unfinished = await self._store.read(queries.unfinished_jobs)
             self._running = True
             for job in unfinished:
@@ -109,14 +113,19 @@ class JobEngine:
             self._spawn(self._housekeeping.keep_tidy()),
         )
 
-    async def stop(self) -> None:
-        """Stop running jobs, commit what waits, close everything; what was under way is taken up again."""
+    async def stop(self, before_store_closes: Step | None = None) -> None:
+        """Stop running jobs, commit what waits, close everything; what was under way is taken up again.
+
+        :param before_store_closes: is awaited when no job moves any more.
+        """
         self._running = False
         await self._runner.stop()
         for task in self._regular:
             task.cancel()
         while self._background:
             await asyncio.wait(self._background)
+        if before_store_closes is not None:
+            await before_store_closes()
         await self._store.close()
         self._spool.close()
 
@@ -124,6 +133,22 @@ class JobEngine:
     def spool(self) -> LocalSpool:
         """The spool that images are written to before they are committed."""
         return self._spool
+
+    def has_room(self) -> bool:
+        """Tell whether the spool's disk has room for another job (R-9)."""
+        return self._spool.free_bytes() >= self._settings.min_free_bytes
+
+    def limit(self, settings: JobSettings) -> None:
+        """Take over, for jobs and images to come, the limits on their number and size and on the disk."""
+        self._settings = replace(
+            self._settings,
+            max_open_jobs=settings.max_open_jobs,
+            max_open_jobs_per_owner=settings.max_open_jobs_per_owner,
+            max_images_per_job=settings.max_images_per_job,
+            max_image_bytes=settings.max_image_bytes,
+            max_job_bytes=settings.max_job_bytes,
+            min_free_bytes=settings.min_free_bytes,
+        )
 
     def add_listener(self, listener: Listener) -> None:
         """Have ``listener`` called on the event loop after each stored change, in order for each job."""
@@ -373,9 +398,25 @@ class JobEngine:
         """Return a job; raises JobNotFound for a token that is unknown, no GUID, or another identity's."""
         return await self._find(token, owner)
 
-    async def jobs(self, *, active: bool | None = None, limit: int = 100) -> list[Job]:
+    async def jobs(self, *, active: bool | None = None, limit: int = 100, skip: int = 0) -> list[Job]:
         """Return up to ``limit`` jobs, newest first: unfinished ones, finished ones, or (None) all."""
-        return await self._store.read(partial(queries.list_jobs, active=active, limit=limit))
+        return await self._store.read(partial(queries.list_jobs, active=active, limit=limit, skip=skip))
+
+    async def unfinished(self) -> list[Job]:
+        """Return every job that is not in an end state, oldest first."""
+        return await self._store.read(queries.unfinished_jobs)
+
+    async def ended_after(self, marks: Mapping[str, int]) -> list[Job]:
+        """Return the jobs of each owner whose ``Job.ending`` is above ``marks[owner]``, in that order."""
+        return await self._store.read(partial(queries.jobs_ended_after, marks=marks))
+
+    async def ended_since(self, mark: int, limit: int) -> list[Job]:
+        """Return the last ``limit`` jobs whose ``Job.ending`` is above ``mark``, in that order."""
+        return await self._store.read(partial(queries.jobs_ended_since, mark=mark, limit=limit))
+
+    async def last_ending(self) -> int:
+        """Return ``Job.ending`` of the job that ended last; 0 when none has."""
+        return await self._store.read(queries.last_ending)
 
     async def documents(self, token: str, owner: str | None) -> list[Document]:
         """Return a job's images in the order of DocumentId."""

@@ -117,7 +117,8 @@ class Job:
 
     ``timed_out`` is true when no End came in time: WS-DSC then says PostScanJobTimedOut where WS-DSP says
     SendImageFailed. ``created``, ``ended`` (End was accepted) and ``completed`` (an end state was reached)
-    are wall-clock times in UTC. ``images_kept`` tells whether the images are still in the spool.
+    are wall-clock times in UTC. ``images_kept`` tells whether the images are still in the spool. ``ending``
+    grows with every job that ends, in the order in which they do.
     """
 
     serial: int
@@ -141,6 +142,7 @@ class Job:
     bytes_received: int
     images_kept: bool
     filters: tuple[FilterRun, ...]
+    ending: int | None = None
 
     @property
     def finished(self) -> bool:

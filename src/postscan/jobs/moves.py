@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from postscan.contracts.keywords import (
+    END_STATES,
     FILTER_END_STATES,
     FilterStateReason,
     JobState,
@@ -54,6 +55,10 @@ def move_job(connection: Connection, serial: int, event: JobEvent, **also: Any) 
     """Take a job along the arrow of ``event``, setting ``also`` other columns; raises IllegalTransition."""
     previous = state_of(connection, serial)
     arrow = job_arrow(previous, event)
+    if arrow.target in END_STATES:
+        also["ending"] = select(func.coalesce(func.max(jobs.c.ending), 0) + 1).scalar_subquery()
+    elif previous in END_STATES:
+        also["ending"] = None
     connection.execute(
         update(jobs)
         .where(jobs.c.id == serial)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,6 +23,8 @@ from postscan.directory.model import User
 from postscan.filters.contract import Delivered
 from postscan.jobs.model import Delivery, DeliveryState, Document, FilterRun, Job
 from postscan.jobs.schema import deliveries, documents, filters, jobs, ledger
+
+_MOST_ENDS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,9 @@ def job_by_serial(connection: Connection, serial: int) -> Job:
     return _load(connection, select(jobs).where(jobs.c.id == serial))[0]
 
 
-def list_jobs(connection: Connection, *, active: bool | None, limit: int) -> list[Job]:
+def list_jobs(connection: Connection, *, active: bool | None, limit: int, skip: int = 0) -> list[Job]:
     """Return up to ``limit`` jobs, newest first: unfinished ones, finished ones, or (None) all."""
-    query = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
+    query = select(jobs).order_by(jobs.c.id.desc()).limit(limit).offset(skip)
     if active is not None:
         query = query.where(jobs.c.completed.is_(None) if active else jobs.c.completed.is_not(None))
     return _load(connection, query)
@@ -78,6 +80,34 @@ def list_jobs(connection: Connection, *, active: bool | None, limit: int) -> lis
 def unfinished_jobs(connection: Connection) -> list[Job]:
     """Return every job that is not in an end state, oldest first."""
     return _load(connection, select(jobs).where(jobs.c.completed.is_(None)).order_by(jobs.c.id))
+
+
+def jobs_ended_after(connection: Connection, marks: Mapping[str, int]) -> list[Job]:
+    """Return the jobs of each owner that ended later than number ``marks[owner]``, in order of their ends.
+
+    Of the last 10,000 jobs that ended after the least mark; nobody misses more in the hours it is about.
+    """
+    if not marks:
+        return []
+    query = (
+        select(jobs.c.id, jobs.c.owner, jobs.c.ending)
+        .where(jobs.c.ending > min(marks.values()))
+        .order_by(jobs.c.ending.desc())
+        .limit(_MOST_ENDS)
+    )
+    serials = [row.id for row in connection.execute(query) if row.ending > marks.get(row.owner, row.ending)]
+    return _load(connection, select(jobs).where(jobs.c.id.in_(serials)).order_by(jobs.c.ending))
+
+
+def jobs_ended_since(connection: Connection, mark: int, limit: int) -> list[Job]:
+    """Return the last ``limit`` of the jobs that ended later than number ``mark``, in order of their ends."""
+    query = select(jobs).where(jobs.c.ending > mark).order_by(jobs.c.ending.desc()).limit(limit)
+    return list(reversed(_load(connection, query)))
+
+
+def last_ending(connection: Connection) -> int:
+    """Return the number of the job that ended last; 0 when none has."""
+    return connection.scalar(select(func.max(jobs.c.ending))) or 0
 
 
 def recent_requests(connection: Connection, since: datetime, until: datetime) -> list[tuple[str, str, str]]:
@@ -185,6 +215,7 @@ def _job(row: Row[Any], runs: tuple[FilterRun, ...]) -> Job:
         bytes_received=row.bytes_received,
         images_kept=row.images_kept,
         filters=runs,
+        ending=row.ending,
     )
 
 

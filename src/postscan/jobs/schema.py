@@ -74,8 +74,10 @@ jobs = Table(
     Column("bytes_received", BigInteger, nullable=False),
     Column("images_kept", Boolean, nullable=False),
     Column("kept_seconds", Float, nullable=False),  # running time since completion, deaf to clock jumps
+    Column("ending", Integer),  # grows with every job that ends, whatever the clock does; NULL before that
     Index("ix_jobs_completed", "completed"),
     Index("ix_jobs_created", "created"),
+    Index("ix_jobs_ending", "ending"),
     sqlite_autoincrement=True,
 )
 
@@ -129,5 +131,19 @@ ledger = Table(
     Column("name", Text, nullable=False),
     Column("size", BigInteger),
     Column("delivered", UtcDateTime),
+    sqlite_with_rowid=False,
+)
+
+# Who is to be told of events. What a subscription says is its event source's own business: ``content``.
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("identifier", String(64), primary_key=True),
+    Column("service", String(32), nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("until", UtcDateTime, nullable=False),
+    Column("seconds_left", Float, nullable=False),  # when the row was written, deaf to clock jumps
+    Column("confirmed", Integer, nullable=False),  # the highest jobs.ending that its subscriber heard of
+    Index("ix_subscriptions_service", "service"),
     sqlite_with_rowid=False,
 )

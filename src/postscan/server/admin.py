@@ -7,6 +7,7 @@ WS-DSC's business.
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -20,16 +21,18 @@ from postscan.dpws.http.messages import Response
 from postscan.jobs.engine import JobEngine
 from postscan.jobs.errors import JobNotFound
 from postscan.jobs.model import Document, Job
+from postscan.server.reload import ReloadReport
 
 _log = get_logger("admin")
 MAX_LIST = 10_000
 
 
 class AdminApp:
-    """GET /jobs, GET /jobs/TOKEN, POST /jobs/TOKEN/cancel, POST /jobs/TOKEN/retry."""
+    """GET /jobs, GET /jobs/TOKEN, POST /jobs/TOKEN/cancel, POST /jobs/TOKEN/retry, POST /reload."""
 
-    def __init__(self, engine: JobEngine) -> None:
+    def __init__(self, engine: JobEngine, reload: Callable[[], Awaitable[ReloadReport]]) -> None:
         self._engine = engine
+        self._reload = reload
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; errors come as JSON with message and advice."""
@@ -57,6 +60,9 @@ class AdminApp:
                 return job_facts(await self._engine.cancel(parts[1], None))
             if parts[2] == "retry":
                 return job_facts(await self._engine.retry(parts[1]))
+        if parts == ["reload"] and method == "POST":
+            report = await self._reload()
+            return {"applied": list(report.applied), "waiting": list(report.waiting)}
         raise InvalidArgument(f"no such address: {method} {request.head.path}")
 
     async def _list(self, target: str) -> list[dict[str, Any]]:

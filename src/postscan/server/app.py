@@ -8,18 +8,17 @@ import errno
 import os
 import resource
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from postscan import __version__
-from postscan.contracts.metadata import ThisDevice, ThisModel
 from postscan.core.clock import Clock, SystemClock
 from postscan.core.errors import ConfigurationError
 from postscan.core.log import get_logger
 from postscan.directory.model import Directory
+from postscan.dpws.discovery.service import DiscoveryService
 from postscan.dpws.eventing import EventLimits, EventSource
-from postscan.dpws.host import DeviceDescription, DeviceHost
+from postscan.dpws.host import DeviceHost
 from postscan.dpws.http.limits import HttpLimits
 from postscan.dpws.http.server import HttpHost
 from postscan.dpws.notify_policy import NotifyPolicy
@@ -27,14 +26,21 @@ from postscan.filters.contract import Filter
 from postscan.jobs.engine import JobEngine, JobSettings
 from postscan.jobs.spool import LocalSpool
 from postscan.jobs.store import JobStore
+from postscan.server import wsdsc, wsdsp
 from postscan.server.admin import AdminApp
+from postscan.server.administrators import AdministratorPolicy, Administrators
 from postscan.server.create import Admission
+from postscan.server.description import Appearance, description_of, said_of
+from postscan.server.discovery import DiscoverySettings, make_discovery
 from postscan.server.identity import Authenticator, Mode, TrustedDevices
 from postscan.server.installation import Installation
 from postscan.server.local_socket import SOCKET_NAME, socket_in
 from postscan.server.observe import Metrics, ObserveApp
+from postscan.server.reload import NotReloaded, Parts, Reloader, ReloadReport, SettingsSource
+from postscan.server.subscriptions import JobStoreSubscriptions
 from postscan.server.tls import server_context, sink_context
-from postscan.server.wsdsp import EVENTS, WsDsp
+from postscan.server.wsdsc import WsDsc
+from postscan.server.wsdsp import WsDsp
 
 _log = get_logger("server")
 PATH = "/ScanServer"
@@ -56,21 +62,13 @@ class TlsFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Appearance:
-    """What the server says of itself in its metadata; empty strings are left out."""
-
-    friendly_name: str = "Postscan scan server"
-    manufacturer: str = "Postscan"
-    manufacturer_url: str = ""
-    model_name: str = "Postscan"
-    model_number: str = ""
-    model_url: str = ""
-    presentation_url: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Everything a scan server is told. ``tls`` None serves plain HTTP (benchmarks and laboratories)."""
+    """Everything a scan server is told. ``tls`` None serves plain HTTP (benchmarks and laboratories).
+
+    ``sink_ca`` holds the authorities that https event sinks are trusted by; None: those of client
+    certificates. ``keep_subscriptions`` keeps them when the server is stopped, instead of ending them.
+    ``max_history`` bounds the ended jobs that WS-DSC lists.
+    """
 
     fqdn: str
     listen: tuple[str, int]
@@ -85,7 +83,12 @@ class ServerSettings:
     http: HttpLimits = field(default_factory=HttpLimits)
     events: EventLimits = field(default_factory=EventLimits)
     notify: NotifyPolicy = field(default_factory=NotifyPolicy)
+    sink_ca: Path | None = None
+    keep_subscriptions: bool = False
     devices: TrustedDevices = field(default_factory=TrustedDevices)
+    administrators: AdministratorPolicy = field(default_factory=AdministratorPolicy)
+    max_history: int = 1_000
+    discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
 
 
 class ScanServer:
@@ -97,15 +100,27 @@ class ScanServer:
         directory: Directory,
         filters: Mapping[str, Filter],
         clock: Clock | None = None,
+        *,
+        settings_source: SettingsSource | None = None,
     ) -> None:
+        """Put the server together; ``settings_source`` reads its settings again when they are reloaded."""
         self.settings = settings
         self._directory = directory
-        self._filters = filters
+        # One table for all who look into it: a reload changes what is in it.
+        self._filters = dict(filters)
+        self._settings_source = settings_source
         self._clock = clock or SystemClock()
         self._installation = Installation(settings.data)
         self._engine: JobEngine | None = None
-        self._events: EventSource | None = None
+        self._events: tuple[EventSource, ...] = ()
+        self._ready = False
+        self._stopping = False
         self._hosts: list[HttpHost] = []
+        self._device: DeviceHost | None = None
+        self._repository: WsDsc | None = None
+        self._reloader: Reloader | None = None
+        self._discovery: DiscoveryService | None = None
+        self._metadata_listeners: list[Callable[[], None]] = []
         self.address = ""
         self.services: dict[str, str] = {}
         self.metrics_address: str | None = None
@@ -126,44 +141,34 @@ class ScanServer:
         self._installation.open()
         try:
             await self._start_rooms(context is not None)
-            await _listen(self._hosts[0], settings.listen, context, "server.listen")
+            listening = await _listen(self._hosts[0], settings.listen, context, "server.listen")
             await self._listen_local()
+            self._start_discovery(listening)
         except BaseException:
             await self.stop()
             raise
+        self._ready = True
         _log.info("scan server ready", address=self.address, mode=str(settings.mode), tls=bool(tls))
 
     async def _start_rooms(self, tls: bool) -> None:
         settings = self.settings
         scheme = "https" if tls else "http"
         self.address = f"{scheme}://{settings.fqdn}:{settings.listen[1]}{PATH}"
-        described = f"{self.address}|{settings.appearance}|{settings.extra_types}|{__version__}"
-        identity = self._installation.identity(described, now=int(self._clock.now().timestamp()))
+        said = said_of(settings.appearance, self.address, settings.discovery.scopes, settings.extra_types)
+        identity = self._installation.identity(said, now=int(self._clock.now().timestamp()))
         spool = LocalSpool(settings.data / "spool")
         store = JobStore(settings.data / "jobs.sqlite")
         engine = JobEngine(settings.jobs, spool, store, self._filters, self._clock)
         self._engine = engine
         authenticator = Authenticator(settings.mode, self._directory, settings.devices, self._clock)
         metrics = Metrics()
-        looks = settings.appearance
         device = DeviceHost(
-            DeviceDescription(
-                address=self.address,
-                device=ThisDevice(
-                    friendly_names={"en": looks.friendly_name},
-                    firmware_version=__version__,
-                    serial_number=identity.serial_number,
-                ),
-                model=ThisModel(
-                    manufacturers={"en": looks.manufacturer},
-                    manufacturer_url=looks.manufacturer_url or None,
-                    model_names={"en": looks.model_name},
-                    model_number=looks.model_number or None,
-                    model_url=looks.model_url or None,
-                    presentation_url=looks.presentation_url or None,
-                ),
-                service_id="uri:postscan:scan-server",
-                metadata_version=identity.metadata_version,
+            description_of(
+                settings.appearance,
+                self.address,
+                identity.serial_number,
+                settings.discovery.scopes,
+                identity.metadata_version,
             ),
             path=PATH,
             owner_of=authenticator.owner,
@@ -172,30 +177,115 @@ class ScanServer:
             observe=metrics.observe,
         )
         wsdsp_address = device.address_of(identity.wsdsp)
-        self._events = EventSource(
-            address=lambda: wsdsp_address,
-            actions=EVENTS,
-            clock=self._clock,
-            policy=settings.notify,
-            limits=settings.events,
-            tls=sink_context(settings.tls.client_ca if settings.tls else None),
-        )
+        wsdsc_address = device.address_of(identity.wsdsc)
+        sinks = self._sink_context(), self._sink_context()
+        events = self._event_source(wsdsp_address, wsdsp.EVENTS, store, "dsp", sinks[0])
+        repository_events = self._event_source(wsdsc_address, wsdsc.EVENTS, store, "dsc", sinks[1])
+        self._events = (events, repository_events)
         admission = Admission(self._directory, authenticator, frozenset({settings.fqdn.casefold()}))
-        service = WsDsp(engine, admission, self._events, self._clock)
+        service = WsDsp(engine, admission, events, self._clock)
         device.add(service.hosted(identity.wsdsp, extra_types=settings.extra_types))
-        self.services = {"WS-DSP": wsdsp_address}
+        administrators = Administrators(settings.administrators, self._directory, authenticator)
+        repository = WsDsc(
+            engine,
+            administrators,
+            repository_events,
+            self._filters,
+            self._clock,
+            has_room=engine.has_room,
+            max_history=settings.max_history,
+        )
+        device.add(repository.hosted(identity.wsdsc))
+        self._device, self._repository = device, repository
+        self.services = {"WS-DSP": wsdsp_address, "WS-DSC": wsdsc_address}
+        device.check_metadata()
         engine.add_listener(metrics.changed)
-        await engine.start()
+
+        async def resume() -> None:
+            await service.resume()
+            await repository.resume()
+
+        await engine.start(before_jobs_move=resume)
         host = HttpHost(device.handle, settings.http)
-        events = self._events
+        parts = Parts(
+            address=self.address,
+            installation=self._installation,
+            serial_number=identity.serial_number,
+            engine=engine,
+            device=device,
+            host=host,
+            authenticator=authenticator,
+            administrators=administrators,
+            wsdsc=repository,
+            filters=self._filters,
+            sinks=sinks,
+            metadata_changed=self._metadata_changed,
+        )
+        self._reloader = Reloader(settings, parts, self._settings_source)
         observe = ObserveApp(
             engine,
             metrics,
             connections=lambda: host.connections,
-            subscriptions=lambda: len(events),
+            subscriptions=lambda: len(events) + len(repository_events),
             min_free_bytes=settings.jobs.min_free_bytes,
         )
-        self._hosts = [host, HttpHost(AdminApp(engine).handle), HttpHost(observe.handle)]
+        self._hosts = [host, HttpHost(AdminApp(engine, self.reload).handle), HttpHost(observe.handle)]
+
+    def _event_source(
+        self, address: str, actions: tuple[str, ...], store: JobStore, name: str, tls: ssl.SSLContext
+    ) -> EventSource:
+        settings = self.settings
+        return EventSource(
+            address=lambda: address,
+            actions=actions,
+            clock=self._clock,
+            policy=replace(settings.notify, own_ports=self._own_ports()),
+            limits=settings.events,
+            tls=tls,
+            store=JobStoreSubscriptions(store, name),
+            keep_on_stop=settings.keep_subscriptions,
+        )
+
+    async def _close_events(self) -> None:
+        """End the subscriptions; or keep them, when the settings say so or the server never was ready."""
+        keep = None if self._ready else True
+        await asyncio.gather(*(source.close(keep=keep) for source in self._events))
+
+    def _own_ports(self) -> frozenset[int]:
+        places = (self.settings.listen, self.settings.metrics_listen)
+        return frozenset(place[1] for place in places if place is not None)
+
+    def _sink_context(self) -> ssl.SSLContext:
+        tls = self.settings.tls
+        authority = self.settings.sink_ca or (tls.client_ca if tls else None)
+        return sink_context(authority, *((tls.certificate, tls.key) if tls else ()))
+
+    def _start_discovery(self, listening: list[tuple[str, int]]) -> None:
+        if self._device is None:
+            raise RuntimeError("the rooms have not been started")
+        self._discovery = make_discovery(self.settings.discovery, self._device, listening)
+        if self._discovery is not None:
+            self._discovery.start()
+            self.add_metadata_listener(self._discovery.announce)
+
+    async def reload(self) -> ReloadReport:
+        """Read the settings again and put into force what can be without a restart.
+
+        :raises PostscanError: something is wrong with them, or the server is not running; all is as it was.
+        """
+        if self._reloader is None or not self._ready or self._stopping:
+            raise NotReloaded("the server is starting or stopping", advice="Try again when it runs.")
+        report = await self._reloader.reload()
+        self.settings = self._reloader.settings
+        return report
+
+    def _metadata_changed(self) -> None:
+        for listener in self._metadata_listeners:
+            listener()
+
+    def add_metadata_listener(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called after the metadata changed and have a new version."""
+        self._metadata_listeners.append(callback)
 
     async def _listen_local(self) -> None:
         with socket_in(self.settings.data) as path:
@@ -206,13 +296,15 @@ class ScanServer:
 
     async def stop(self) -> None:
         """Finish what is in flight, end the subscriptions, let the data folder go."""
-        if self._hosts:
-            await asyncio.gather(*(host.stop() for host in self._hosts))
-            self._hosts = []
+        self._stopping = True
+        if self._repository is not None:
+            self._repository.stopping()
+        # Bye is said while requests in flight end; its copies take a second.
+        farewell = [self._discovery.stop()] if self._discovery is not None else []
+        await asyncio.gather(*farewell, *(host.stop() for host in self._hosts))
+        self._discovery, self._hosts = None, []
         if self._engine is not None:
-            await self._engine.stop()
-        if self._events is not None:
-            await self._events.close()
+            await self._engine.stop(before_store_closes=self._close_events)
         with contextlib.suppress(FileNotFoundError):
             (self.settings.data / SOCKET_NAME).unlink()
         self._installation.close()

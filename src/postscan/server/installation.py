@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -27,13 +27,16 @@ class InstallationLocked(ConfigurationError):
 class Identity:
     """Path segments and serial number that survive restarts, and the numbers peers judge news by.
 
-    ``metadata_version`` grows with the metadata, ``instance_id`` with every start.
+    ``metadata_version`` grows with the metadata, ``instance_id`` with every start. ``description`` is a hash
+    of what the metadata say.
     """
 
     wsdsp: UUID
+    wsdsc: UUID
     serial_number: str
     metadata_version: int
     instance_id: int
+    description: str
 
 
 class Installation:
@@ -42,6 +45,7 @@ class Installation:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock: int | None = None
+        self._identity: Identity | None = None
 
     def open(self) -> None:
         """Take the folder; raises InstallationLocked, ConfigurationError."""
@@ -71,33 +75,30 @@ class Installation:
         metadata by it. The instance id is ``now``, the seconds since 1970, but always larger than last time:
         peers ignore a lower one, and a clock may be wrong when a machine starts (dpws.md 1.7, R-10).
         """
-        path = self.folder / "identity.json"
+        path = self._file
         known = path.exists()
-        digest = hashlib.sha256(description.encode()).hexdigest()
+        digest = _digest(description)
         try:
             kept = json.loads(path.read_text())
+            # Installations of before WS-DSC have no GUID for it yet: with it, their metadata are others.
+            is_complete = "wsdsc" in kept
             identity = Identity(
                 UUID(kept["wsdsp"]),
+                UUID(kept["wsdsc"]) if is_complete else uuid.uuid4(),
                 str(kept["serial"]),
-                int(kept["version"]) + (kept["description"] != digest),
+                int(kept["version"]) + (kept["description"] != digest or not is_complete),
                 max(now, int(kept.get("instance", 0)) + 1),
+                digest,
             )
         except FileNotFoundError:
-            identity = Identity(uuid.uuid4(), uuid.uuid4().hex[:12].upper(), 1, now)
+            identity = Identity(uuid.uuid4(), uuid.uuid4(), uuid.uuid4().hex[:12].upper(), 1, now, digest)
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise ConfigurationError(
                 f"{path} cannot be read: {error}",
                 advice="Restore it from a backup: peers know the services by what is in it.",
             ) from error
-        content = {
-            "wsdsp": str(identity.wsdsp),
-            "serial": identity.serial_number,
-            "version": identity.metadata_version,
-            "instance": identity.instance_id,
-            "description": digest,
-        }
         try:
-            _write_durably(path, json.dumps(content, indent=2) + "\n")
+            self._keep(identity)
         except OSError as error:
             if not known:
                 raise ConfigurationError(
@@ -106,7 +107,45 @@ class Installation:
                 ) from error
             # A full disk must not keep a server from starting, whose deliveries make room.
             _log.error("the identity of this start could not be kept", error=str(error))
+            self._identity = identity
         return identity
+
+    def changed(self, description: str) -> int:
+        """Note that the metadata change while the server runs; return their new version.
+
+        :raises ConfigurationError: it cannot be kept, so that a later start would take the number again.
+        """
+        if self._identity is None:
+            raise RuntimeError("the identity was not read yet")
+        version = self._identity.metadata_version + 1
+        try:
+            self._keep(replace(self._identity, metadata_version=version, description=_digest(description)))
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self._file} cannot be written: {error}",
+                advice="Make room on the disk, and let the server's account write to the data folder.",
+            ) from error
+        return version
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "identity.json"
+
+    def _keep(self, identity: Identity) -> None:
+        content = {
+            "wsdsp": str(identity.wsdsp),
+            "wsdsc": str(identity.wsdsc),
+            "serial": identity.serial_number,
+            "version": identity.metadata_version,
+            "instance": identity.instance_id,
+            "description": identity.description,
+        }
+        _write_durably(self._file, json.dumps(content, indent=2) + "\n")
+        self._identity = identity
+
+
+def _digest(description: str) -> str:
+    return hashlib.sha256(description.encode()).hexdigest()
 
 
 def _write_durably(path: Path, text: str) -> None:

@@ -21,6 +21,7 @@ _log = get_logger("observe")
 _OPERATIONS: Final = frozenset(
     {
         "CreatePostScanJob", "SendImage", "EndPostScanJob", "CancelPostScanJob", "GetPostScanJobElements",
+        "GetRepositoryElements", "GetActiveJobs", "GetJobHistory",
         "Probe", "Resolve", "Get", "Subscribe", "Renew", "GetStatus", "Unsubscribe", "unread",
     }
 )  # fmt: skip

@@ -42,11 +42,30 @@ def server_context(
     return context
 
 
-def sink_context(authority: Path | None) -> ssl.SSLContext:
-    """Return the context to call devices' https sinks with: the system's authorities and this site's own."""
-    context = ssl.create_default_context()
-    if authority is not None:
-        context.load_verify_locations(authority)
+def sink_context(
+    authority: Path | None, certificate: Path | None = None, key: Path | None = None
+) -> ssl.SSLContext:
+    """Return the context to call devices' https sinks with.
+
+    A sink's certificate must come from ``authority``, or from one the system trusts when that is None, and
+    must be for the host in the sink's URL. Sinks that ask for a certificate are shown the server's own.
+
+    :raises ConfigurationError: a file is missing, unreadable or unfit.
+    """
+    for path in (authority, certificate, key):
+        if path is not None:
+            _require_readable(path)
+    try:
+        # With a file given, the system's authorities are not loaded.
+        context = ssl.create_default_context(cafile=authority)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if certificate is not None and key is not None:
+            context.load_cert_chain(certificate, key, password="")
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"TLS towards event sinks cannot be set up from {authority}: {error}",
+            advice="Check that [eventing] sink_ca, or else [tls] client_ca, is a PEM file of certificates.",
+        ) from error
     return context
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import partial
 from typing import Final, cast
 from uuid import UUID
@@ -10,7 +11,7 @@ from lxml import etree
 
 from postscan.contracts import dsp
 from postscan.contracts.formats import matches
-from postscan.contracts.keywords import END_STATES, DocumentFormat
+from postscan.contracts.keywords import DocumentFormat
 from postscan.core.clock import Clock
 from postscan.core.errors import InvalidArgument
 from postscan.core.log import get_logger
@@ -21,18 +22,14 @@ from postscan.jobs.model import Job
 from postscan.jobs.spool import ImageWriter
 from postscan.server import status
 from postscan.server.create import Admission
+from postscan.server.elements import answers_by_name
+from postscan.server.job_news import JobNews
 from postscan.soap.names import DSP, qname
-from postscan.soap.xml import serialize
 
 _log = get_logger("wsdsp")
 STATUS_EVENT: Final = f"{DSP}/PostScanJobStatusEvent"
 END_STATE_EVENT: Final = f"{DSP}/PostScanJobEndStateEvent"
 EVENTS: Final = (STATUS_EVENT, END_STATE_EVENT)
-# Images may come faster than anybody reads: their count alone is told at most this often (seconds).
-_COUNT_PAUSE = 1.0
-# WSDAPI drops envelopes of more than 32,767 octets (trap 17); the rest is for the envelope itself.
-_MAX_ELEMENTS = 32
-_MAX_ELEMENTS_BYTES = 28_000
 
 
 class WsDsp:
@@ -42,8 +39,7 @@ class WsDsp:
         self._engine = engine
         self._admission = admission
         self._events = events
-        self._clock = clock
-        self._told: dict[str, float] = {}
+        self._news = JobNews(clock)
         engine.add_listener(self._changed)
 
     def hosted(self, identifier: UUID, *, extra_types: tuple[str, ...] = ()) -> HostedService:
@@ -70,6 +66,7 @@ class WsDsp:
             namespace=DSP,
             operations=table,
             events=self._events,
+            notifications=EVENTS,
             open_sink=self._engine.open_image,
             extra_types=extra_types,
         )
@@ -128,28 +125,17 @@ class WsDsp:
         return dsp.CancelPostScanJobResponse().to_element()
 
     async def elements(self, call: Call) -> etree._Element:
-        """GetPostScanJobElements: one ElementData a name, in order (trap 3).
-
-        An element that would make the answer larger than peers accept (the documents of a job of hundreds of
-        pages) comes as not valid, so that the others arrive.
-        """
+        """GetPostScanJobElements: one ElementData a name, in order."""
         request = dsp.GetPostScanJobElementsRequest.from_element(call.message)
-        if len(request.names) > _MAX_ELEMENTS:
-            raise InvalidArgument(f"{len(request.names)} elements", detail="dsp:RequestedElements")
         owner = await self._admission.authenticator.owner(call.caller)
         job = await self._engine.job(request.job_token, owner)
-        answers = []
-        room = _MAX_ELEMENTS_BYTES
-        for name in request.names:
-            answer = await self._element(job, owner, name)
-            if len(serialize(answer.to_element())) > room:
-                _log.warning("a job's element is too large to be told", token=job.token, element=name)
-                answer = dsp.ElementData(name=name, valid=False)
-            room -= len(serialize(answer.to_element()))
-            answers.append(answer)
-        if room < 0:
-            raise InvalidArgument("names too long to be answered", detail="dsp:RequestedElements")
-        return dsp.GetPostScanJobElementsResponse(elements=tuple(answers)).to_element()
+        answers = await answers_by_name(
+            request.names,
+            partial(self._element, job, owner),
+            lambda name: dsp.ElementData(name=name, valid=False),
+            detail="dsp:RequestedElements",
+        )
+        return dsp.GetPostScanJobElementsResponse(elements=answers).to_element()
 
     async def _element(self, job: Job, owner: str, name: str) -> dsp.ElementData:
         if name == dsp.JOB_STATUS:
@@ -165,26 +151,53 @@ class WsDsp:
 
     def _changed(self, change: JobChange) -> None:
         job = change.job
-        if job.state in END_STATES and change.previous not in END_STATES:
-            self._told.pop(job.token, None)
+        if self._news.is_end(change):
             self._publish(STATUS_EVENT, job)
             self._publish(END_STATE_EVENT, job)
-            return
-        if change.previous is job.state and change.kind == "image":
-            now = self._clock.monotonic()
-            if now - self._told.get(job.token, -_COUNT_PAUSE) < _COUNT_PAUSE:
-                return
-            self._told[job.token] = now
-        self._publish(STATUS_EVENT, job)
+        elif self._news.is_worth_telling(change):
+            self._publish(STATUS_EVENT, job)
 
     def _publish(self, action: str, job: Job) -> None:
-        def event() -> etree._Element:
-            if action == END_STATE_EVENT:
-                return dsp.PostScanJobEndStateEvent(end_state=status.end_state(job)).to_element()
-            return dsp.PostScanJobStatusEvent(status=status.job_status(job)).to_element()
-
         # A job's events are its creator's business alone: its token is in them.
-        self._events.publish(action, event, lambda owner: owner == job.owner)
+        self._events.publish(
+            action, partial(_event, action, job), job.owner, subject=job.token, mark=_mark(action, job)
+        )
+
+    async def resume(self) -> None:
+        """Take up the subscriptions of before a restart and tell each what it may have missed.
+
+        That is where its unfinished jobs stand, and the end of those whose end-state event its subscriber is
+        not known to have taken. To be called before any job goes on, so that nothing older comes later.
+        """
+        restored = await self._events.restore(await self._engine.last_ending())
+        if not restored:
+            return
+        marks: dict[str, int] = {}
+        for one in restored:
+            if one.wants(END_STATE_EVENT):
+                marks[one.owner] = min(one.confirmed, marks.get(one.owner, one.confirmed))
+        # The ends first: they came first.
+        news = defaultdict(list)
+        for job in await self._engine.ended_after(marks):
+            news[job.owner].append((END_STATE_EVENT, job))
+        for job in await self._engine.unfinished():
+            news[job.owner].append((STATUS_EVENT, job))
+        for one in restored:
+            for action, job in news[one.owner]:
+                mark = _mark(action, job)
+                if mark is None or mark > one.confirmed:
+                    event = partial(_event, action, job)
+                    self._events.tell(one.identifier, action, event, subject=job.token, mark=mark)
+
+
+def _event(action: str, job: Job) -> etree._Element:
+    if action == END_STATE_EVENT:
+        return dsp.PostScanJobEndStateEvent(end_state=status.end_state(job)).to_element()
+    return dsp.PostScanJobStatusEvent(status=status.job_status(job)).to_element()
+
+
+def _mark(action: str, job: Job) -> int | None:
+    return job.ending if action == END_STATE_EVENT else None
 
 
 def _published(name: str) -> DocumentFormat:

@@ -44,6 +44,7 @@ from postscan.soap.names import (
 from postscan.soap.xml import WHITE_SPACE, element_text, serialize
 
 __all__ = [
+    "LARGEST_ENVELOPE",
     "AddressingHeaderRequired",
     "EndpointReference",
     "Envelope",
@@ -61,6 +62,9 @@ __all__ = [
     "write_envelope",
     "write_reply",
 ]
+
+# WSDAPI drops longer ones (dpws.md, 2.1), so we send none to a peer that has not said it takes them.
+LARGEST_ENVELOPE: Final = 32_767
 
 _ENVELOPE: Final = qname(SOAP, "Envelope")
 _HEADER: Final = qname(SOAP, "Header")

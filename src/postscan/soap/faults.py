@@ -88,11 +88,12 @@ def _named(error: PostscanError) -> etree._Element | str | None:
 def write_fault(fault: SoapFault, relates_to: Headers | None, *, correlation_id: str | None = None) -> bytes:
     """Return the whole message that answers ``relates_to`` (None when that could not be read) by a fault.
 
-    ``correlation_id`` goes into soap:Detail, after the detail, as an element of our own namespace.
+    ``correlation_id`` becomes an attribute of soap:Detail, in a namespace of our own: node-soap cannot read
+    a Detail that holds a text and an element.
     """
     request = Headers(action=fault.action) if relates_to is None else relates_to
     headers = reply_headers(replace(request, reply_to=request.fault_to or request.reply_to), fault.action)
-    body = _fault_element(fault, correlation_id or fault.correlation_id)
+    body = fault_element(fault, correlation_id or fault.correlation_id)
     return write_envelope(headers, body, extra_headers=_soap_headers(fault))
 
 
@@ -108,14 +109,13 @@ def read_fault(envelope: Envelope) -> SoapFault | None:
     code = _child(body, "Code")
     subcode = None if code is None else _child(code, "Subcode")
     detail = _child(body, "Detail")
-    correlation = None if detail is None else detail.find(CORRELATION_ID)
     return SoapFault(
         party=_party(code),
         subcode=_value(subcode),
         reason=_reason(body),
         detail=_read_detail(detail),
         action=envelope.headers.action,
-        correlation_id=None if correlation is None else element_text(correlation) or None,
+        correlation_id=None if detail is None else detail.get(CORRELATION_ID) or None,
     )
 
 
@@ -124,7 +124,8 @@ def http_status_of(fault: SoapFault) -> int:
     return 400 if fault.party is FaultParty.SENDER else 500
 
 
-def _fault_element(fault: SoapFault, correlation_id: str | None) -> etree._Element:
+def fault_element(fault: SoapFault, correlation_id: str | None = None) -> etree._Element:
+    """Return the soap:Fault alone, for messages that are not answers over HTTP."""
     prefixes = {"soap": SOAP}
     subcode = None
     if fault.subcode is not None:
@@ -143,14 +144,14 @@ def _fault_element(fault: SoapFault, correlation_id: str | None) -> etree._Eleme
     reason.set(_LANG, "en")
     reason.text = xml_text(fault.reason)
     if fault.detail is not None or correlation_id is not None:
-        detail = etree.SubElement(node, qname(SOAP, "Detail"))
+        declared = {"ps": CORRELATION} if correlation_id is not None else None
+        detail = etree.SubElement(node, qname(SOAP, "Detail"), nsmap=declared)
         if isinstance(fault.detail, str):
             detail.text = xml_text(fault.detail)[:MAX_DETAIL]
         elif fault.detail is not None:
             detail.append(copy.deepcopy(fault.detail))
         if correlation_id is not None:
-            mark = etree.SubElement(detail, CORRELATION_ID, nsmap={"ps": CORRELATION})
-            mark.text = xml_text(correlation_id)
+            detail.set(CORRELATION_ID, xml_text(correlation_id))
     return node
 
 
@@ -204,6 +205,6 @@ def _reason(body: etree._Element) -> str:
 def _read_detail(detail: etree._Element | None) -> etree._Element | str | None:
     if detail is None:
         return None
-    if any(child.tag != CORRELATION_ID for child in detail):
+    if len(detail):
         return detail
     return (detail.text or "").strip(WHITE_SPACE) or None

@@ -14,6 +14,8 @@ WSE: Final = "http://schemas.xmlsoap.org/ws/2004/08/eventing"
 WSX: Final = "http://schemas.xmlsoap.org/ws/2004/09/mex"
 WXF: Final = "http://schemas.xmlsoap.org/ws/2004/09/transfer"
 WSDL: Final = "http://schemas.xmlsoap.org/wsdl/"
+LMS: Final = "http://schemas.microsoft.com/windows/dpws/LargeMetadataSupport/2007/08"
+PNPX: Final = "http://schemas.microsoft.com/windows/pnpx/2005/10"
 WSSE: Final = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
 XOP: Final = "http://www.w3.org/2004/08/xop/include"
 XOP_2003: Final = "http://www.w3.org/2003/12/xop/include"
@@ -22,10 +24,13 @@ DSC: Final = "http://schemas.microsoft.com/windows/2008/12/wdp/distributedscan/c
 DSD: Final = "http://schemas.microsoft.com/windows/2008/12/wdp/distributedscan/device"
 WSCN: Final = "http://schemas.microsoft.com/windows/2006/08/wdp/scan"
 PSP: Final = "http://schemas.microsoft.com/windows/2008/02/imaging/postscan/psp"
+FTR: Final = "http://schemas.microsoft.com/windows/2007/10/imaging/postscan/filter"
 FSF: Final = "http://schemas.microsoft.com/windows/2007/10/imaging/postscan/filter/fileshare"
 SPF: Final = "http://schemas.microsoft.com/windows/2007/10/imaging/postscan/filter/sharepoint"
 EMLF: Final = "http://schemas.microsoft.com/windows/2007/10/imaging/postscan/filter/email"
 SPX: Final = "http://schemas.microsoft.com/windows/2010/09/imaging/postscan/scanprocess/extensions"
+# What this project adds where the published namespaces leave room for vendors.
+EXTENSIONS: Final = "urn:postscan:extensions"
 XML: Final = "http://www.w3.org/XML/1998/namespace"
 
 # Several firmwares only understand the prefixes Windows writes (dpws.md, 2.1).
@@ -37,16 +42,20 @@ PREFIXES: Final[dict[str, str]] = {
     "wse": WSE,
     "wsx": WSX,
     "wsse": WSSE,
+    "lms": LMS,
+    "pnpx": PNPX,
     "xop": XOP,
     "dsp": DSP,
     "dsc": DSC,
     "dsd": DSD,
     "wscn": WSCN,
     "psp": PSP,
+    "ftr": FTR,
     "fsf": FSF,
     "spf": SPF,
     "emlf": EMLF,
     "spx": SPX,
+    "px": EXTENSIONS,
 }
 PREFIX_OF: Final[dict[str, str]] = {uri: prefix for prefix, uri in PREFIXES.items()}
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 from postscan.core.log import get_logger
 from postscan.dpws.http.connection import IDLE_PHASES, Connection, Handler
@@ -27,6 +30,7 @@ class HttpHost:
         self.stopping = False
         self._connections: set[Connection] = set()
         self._servers: list[asyncio.Server] = []
+        self._secure: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
         self._all_closed = asyncio.Event()
         self._all_closed.set()
@@ -38,18 +42,41 @@ class HttpHost:
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> list[tuple[str, int]]:
         """Listen on a TCP address; port 0 picks one. Returns the (address, port) pairs."""
-        server = await asyncio.get_running_loop().create_server(
+        server = await self._serve(tls, host=host, port=port, reuse_address=True)
+        self._start(server)
+        if tls is not None:
+            self._secure.append(server)
+        return [(s.getsockname()[0], s.getsockname()[1]) for s in server.sockets]
+
+    async def renew_tls(self, tls: ssl.SSLContext) -> None:
+        """Serve new connections with another context, from where TLS is served already; raises OSError.
+
+        Nobody is turned away meanwhile: the old and the new listener share their sockets' queues. Requests
+        in flight end as they began; idle connections are closed, so that what was trusted is checked anew.
+        """
+        renewed = []
+        for server in self._secure:
+            for sock in server.sockets:
+                twin = socket.socket(fileno=os.dup(sock.fileno()))
+                renewed.append(await self._serve(tls, sock=twin))
+        for server in self._secure:
+            server.close()
+            self._servers.remove(server)
+        self._secure = renewed
+        self._servers += renewed
+        for connection in list(self._connections):
+            if connection.phase in IDLE_PHASES:
+                connection.abandon("renewal")
+
+    async def _serve(self, tls: ssl.SSLContext | None, **where: Any) -> asyncio.Server:
+        return await asyncio.get_running_loop().create_server(
             lambda: Connection(self),
-            host,
-            port,
+            **where,
             ssl=tls,
             ssl_handshake_timeout=self.limits.handshake_seconds if tls else None,
             ssl_shutdown_timeout=5.0 if tls else None,
             backlog=_BACKLOG,
-            reuse_address=True,
         )
-        self._start(server)
-        return [(s.getsockname()[0], s.getsockname()[1]) for s in server.sockets]
 
     async def listen_unix(self, path: Path) -> None:
         """Listen on a local socket that only this account can open."""

@@ -1,4 +1,4 @@
-"""The device's side of TLS: whom it trusts, and what it proves its user with."""
+"""The calling side of TLS: whom a device or a console trusts, and what it proves its user with."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The control point: client of WS-DSC, follower of its events."""
