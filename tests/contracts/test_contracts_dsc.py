@@ -81,7 +81,7 @@ DOCUMENTS = st.builds(
         st.builds(
             dsc.DocumentDescription,
             document_id=st.integers(1, 2**31 - 1),
-            format=st.sampled_from([*DocumentFormat, "image/x-vendor"]),
+            format=st.sampled_from([*DocumentFormat, "vendor-raw"]),
         ),
         max_size=3,
     ).map(tuple),

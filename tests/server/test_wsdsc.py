@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import uuid
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -386,3 +388,51 @@ async def test_every_answer_is_valid_and_small(tmp_path: Path) -> None:
             answer = await asked(site, operation, body)
             assert answer.status == 200, answer.body
             assert answer.envelope.headers.action == f"{DSC}/{operation}Response"
+
+
+async def test_after_a_restart_a_subscriber_hears_what_it_may_have_missed(tmp_path: Path) -> None:
+    async with listening() as sink:
+        keep = {"on_stop": "keep"}
+        async with running(tmp_path / "site", eventing=keep) as site, site.console() as console:
+            ended, open_job = await scan(site), await begin(site)
+            await finished(site, ended)
+            await console.subscribe(sink.endpoint(), timedelta(minutes=30))
+        forget_confirmations(site)
+        async with running(tmp_path, made=site.made) as site, site.console() as console:
+            told = [await event(sink) for _ in range(5)]
+            await console.cancel(open_job)
+            while (last := await event(sink)).tag != dsc.PostScanJobEndStateEvent.TAG:
+                pass
+    kinds = [body.tag.rpartition("}")[2] for body in told]
+    assert kinds == [
+        "RepositoryStatusSummaryEvent",
+        "PostScanJobEndStateEvent",
+        "PostScanJobStatusEvent",
+        "RepositoryStatusSummaryEvent",
+        "RepositoryElementsChangeEvent",
+    ]
+    assert dsc.PostScanJobEndStateEvent.from_element(told[1]).end_state.job_token == ended
+    assert dsc.PostScanJobStatusEvent.from_element(told[2]).status.job_token == open_job
+    assert dsc.PostScanJobEndStateEvent.from_element(last).end_state.job_token == open_job
+
+
+def forget_confirmations(site: Site) -> None:
+    """Leave the store as a crash would, before what a sink took was written down."""
+    with closing(sqlite3.connect(site.made.folder / "data" / "jobs.sqlite")) as store, store:
+        store.execute("UPDATE subscriptions SET confirmed = 0")
+
+
+async def test_after_a_restart_whoever_lost_the_right_hears_nothing(tmp_path: Path) -> None:
+    async with listening() as sink:
+        keep = {"on_stop": "keep"}
+        async with running(tmp_path / "site", eventing=keep) as site, site.console() as console:
+            await console.subscribe(sink.endpoint(), timedelta(minutes=30))
+        await event(sink)
+        people = site.made.directory / "users.toml"
+        people.write_text(people.read_text().replace("Scan Administrators", "Former Administrators"))
+        async with running(tmp_path, made=site.made) as site:
+            assert site.server is not None
+            await finished(site, await scan(site))
+            await asyncio.sleep(0)
+            assert len(site.server._events[1]) == 1
+        assert sink.heard.empty()
