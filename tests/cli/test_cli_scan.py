@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -192,11 +193,14 @@ def test_a_server_that_stops_while_the_outcome_is_awaited_is_waited_for(
             assert user.returncode == ExitCode.OK
 
 
-def test_ctrl_c_while_pages_are_sent_cancels_the_job(desk: Desk, page: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_while_pages_are_sent_cancels_the_job(
+    desk: Desk, page: Path, by: signal.Signals
+) -> None:
     with started("scan", *[page] * 400, "-p", "invoices", "-u", "alice", "--config", desk.config) as user:
         token = line_with(user, "job ").split()[1]
         line_with(user, "sent 1 of 400")
-        status, said, complained = interrupt(user)
+        status, said, complained = interrupt(user, by)
     assert status == ExitCode.INTERRUPTED
     assert f"job {token} was canceled" in said
     assert complained == "error: interrupted\n"

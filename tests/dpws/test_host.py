@@ -191,3 +191,15 @@ async def test_a_probe_with_the_wrong_body_is_refused(site: Site) -> None:
         assert answer.status == 400
     answer = await asked(site, envelope(f"{WSD}/Hello", "<wsd:Probe/>"))
     assert answer.subcode == "ActionNotSupported"
+
+
+async def test_a_defect_at_the_device_itself_is_told_by_a_name_that_exists(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(wsd.Probe, "from_element", fail)
+    answer = await asked(site, probe())
+    assert (answer.status, answer.subcode) == (500, "EndpointUnavailable")
+    assert b"a defect" not in answer.body

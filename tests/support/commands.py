@@ -74,9 +74,9 @@ def line_with(process: subprocess.Popen[str], words: str) -> str:
     raise AssertionError(f"ended without saying {words!r}: {process.stderr.read()}")
 
 
-def interrupt(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Press Ctrl-C; return exit status and what else was said."""
-    process.send_signal(signal.SIGINT)
+def interrupt(process: subprocess.Popen[str], by: signal.Signals = signal.SIGINT) -> tuple[int, str, str]:
+    """Press Ctrl-C, or send another signal; return exit status and what else was said."""
+    process.send_signal(by)
     said, complained = process.communicate(timeout=SECONDS)
     return process.returncode, said, complained
 

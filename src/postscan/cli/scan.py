@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -151,8 +154,8 @@ def scan(
     asks for what the scan ticket of the process says. A setting that the ticket marks MustHonor is not open
     to the user: the pages are made exactly so, or the scan is refused.
 
-    Ctrl-C cancels the job while pages are being sent. Once it is ended the server has accepted it, and
-    Ctrl-C only ends the waiting.
+    Ctrl-C (or SIGTERM) cancels the job while pages are being sent. Once it is ended the server has accepted
+    it, and Ctrl-C only ends the waiting.
 
     Without --config or --directory, server.toml is taken from the current folder.
 
@@ -191,7 +194,8 @@ def scan(
         cancel_after=cancel_after,
     )
     try:
-        outcome = run.run(process, user)
+        with _termination_as_interruption():
+            outcome = run.run(process, user)
     except KeyboardInterrupt:
         if run.session is not None and run.session.accepted:
             output.line(f"job {run.session.token} was accepted: the server delivers it without us")
@@ -200,6 +204,20 @@ def scan(
     canceled_as_asked = cancel_after is not None and outcome.state == JobState.CANCELED
     if wait and not outcome.delivered and not canceled_as_asked:
         raise typer.Exit(ExitCode.JOB_NOT_COMPLETED)
+
+
+@contextmanager
+def _termination_as_interruption() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does: a job that nobody sends pages for any more is canceled."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _settings(config: Path | None, directory: Path | None) -> LoadedSettings | None:

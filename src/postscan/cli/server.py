@@ -309,8 +309,8 @@ def reload(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
     Prints which settings are in force now and which wait for a restart. When one is wrong, all stay as they
     were. The files of [tls] are read again too.
 
-    Exit status: 0 when they were read, 3 when the file cannot be read, 4 when a setting in it is wrong, 5 when
-    no server runs.
+    Exit status: 0 when they were read, 3 when the file cannot be read, 4 when a setting in it is wrong,
+    5 when no server runs.
     """
     from postscan.cli.settings import load_settings
 

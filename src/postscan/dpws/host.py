@@ -81,6 +81,16 @@ class ActionMismatch(PostscanError):
     )
 
 
+class DeviceFailed(PostscanError):
+    """A defect of ours where no service is addressed whose namespace has a name for it (dpws.md, 3.7)."""
+
+    fault = FaultKind(
+        FaultParty.RECEIVER,
+        qname(WSA, "EndpointUnavailable"),
+        "The endpoint is unable to process the message at this time.",
+    )
+
+
 class BodyNotSoap(PostscanError):
     """The body is of a media type that cannot hold a SOAP message."""
 
@@ -188,7 +198,8 @@ class DeviceHost:
             except Exception:
                 outcome = "error"
                 _log.exception("request failed", operation=exchange.operation)
-                return self._fault(PostscanError("unexpected"), exchange)
+                unexpected = PostscanError if exchange.service is not None else DeviceFailed
+                return self._fault(unexpected("unexpected"), exchange)
             finally:
                 if exchange.stream is not None:
                     exchange.stream.abort()
