@@ -8,8 +8,9 @@ RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 PYTEST_ARGS ?=
+export FUZZ_SECONDS ?= 30
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench fuzz clean
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 14
@@ -30,6 +31,9 @@ lint: $(DEV) ## Prove formatting, lint, types and import rules
 bench: $(DEV) ## Run the benchmarks and print tables of ratios
 	@tools/debian-packages bench
 	$(BIN)/python -m bench
+
+fuzz: $(DEV) ## Fuzz everything that reads what strangers send (FUZZ_SECONDS=30 a target)
+	$(BIN)/python -m fuzz
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

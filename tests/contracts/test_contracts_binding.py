@@ -30,7 +30,8 @@ from postscan.contracts.binding import (
     text,
     texts,
 )
-from postscan.contracts.keywords import JobState
+from postscan.contracts.codecs import vendor_keyword
+from postscan.contracts.keywords import JobState, RepositoryStateReason
 from postscan.core.errors import InvalidArgument
 from postscan.soap.names import DSP, PSP, qname
 from postscan.soap.xml import parse, serialize
@@ -103,6 +104,9 @@ def test_a_missing_value_is_named() -> None:
     ("inner", "attributes", "detail"),
     [
         ("<p:Name/><p:Count>many</p:Count>", "", "psp:Count"),
+        ("<p:Name/><p:Count>1_000</p:Count>", "", "psp:Count"),
+        ("<p:Name/><p:Count>\u0663</p:Count>", "", "psp:Count"),
+        (f"<p:Name/><p:Count>{'9' * 5_000}</p:Count>", "", "psp:Count"),
         ("<p:Name/><p:On>yes</p:On>", "", "psp:On"),
         ("<p:Name/><p:Leaf/>", "", "psp:Leaf"),
         ("<p:Name/><p:Leaf strict='si'>1</p:Leaf>", "", "psp:strict"),
@@ -228,6 +232,26 @@ def test_only_a_lenient_name_may_have_a_prefix_that_is_not_declared() -> None:
     assert NAME.read("nobody:a", NOWHERE) == "nobody:a"
     with pytest.raises(ValueError):
         QNAME.read("nobody:a", NOWHERE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{urn:a}b", "ve`ndor:a", "ds/c:a", "a:b:c", "a b", ":a", "a:", "1:a", "a:1", "\u00b2:a", "a}b"],
+)
+@pytest.mark.parametrize("codec", [QNAME, NAME])
+def test_what_is_no_qualified_name_is_refused_and_passes_for_none(codec: Codec, text: str) -> None:
+    """Fuzzing found prefixes that could be read and not written again."""
+    with pytest.raises(ValueError):
+        codec.read(text, NOWHERE)
+
+
+def test_a_vendors_word_that_is_no_name_stays_a_word_and_passes_for_none() -> None:
+    codec = vendor_keyword(RepositoryStateReason)
+    named = etree.Element("x", nsmap={"v": "urn:vendor"})
+    assert codec.read("v:Jammed", named) == "{urn:vendor}Jammed"
+    for word in ("v:1", "a:b:c", "nobody:Jammed"):
+        assert codec.read(word, named) == word
+    assert codec.read("{urn:vendor}Jammed", named) != "{urn:vendor}Jammed"
 
 
 def test_the_prefix_xml_needs_no_declaration() -> None:

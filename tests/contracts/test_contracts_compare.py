@@ -308,6 +308,15 @@ def test_addresses_cannot_be_taken_away_where_some_may_be_added() -> None:
     assert [d.name for d in compare(stored, stored.replace(bob, ""))] == ["emlf:EmailAddress"]
 
 
+def test_stored_addresses_behind_a_vendors_element_are_the_same_and_no_addition() -> None:
+    """The schema's letter forbids them, the validator lets them pass; fuzzing found they differed."""
+    last = "<v:Subject>s</v:Subject><emlf:EmailAddress>eve@example.com</emlf:EmailAddress>"
+    stored = instructions_xml(add=True).replace("</emlf:SendToAddresses>", f"{last}</emlf:SendToAddresses>")
+    assert compare(stored, stored) == []
+    assert compare(instructions_xml(add=True), stored) != []
+    assert compare(stored, instructions_xml(add=True)) != []
+
+
 def test_an_added_address_carries_no_attribute() -> None:
     sent = with_addresses("eve@example.com").replace(
         "<emlf:EmailAddress>eve", '<emlf:EmailAddress v:a="b">eve'

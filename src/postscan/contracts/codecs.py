@@ -5,6 +5,7 @@ A codec reads text that has lost its surrounding white space, and raises ValueEr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,8 @@ from postscan.core.clock import xs_datetime
 from postscan.soap.names import PREFIX_OF, PREFIXES, XML, qname, split_qname
 from postscan.soap.xml import xml_text
 
+# xs:int and its like have at most ten digits; more would cost time to read, and mean nothing here.
+_INTEGER = re.compile(r"[+-]?[0-9]{1,64}")
 # Stands for the namespace of a name whose prefix its sender never declared, so that it can be sent back.
 UNRESOLVED: Final = "urn:postscan:unresolved-prefix"
 _FOREIGN_PREFIX: Final = "vendor"
@@ -41,6 +44,13 @@ class Codec:
     read: Read
     write: Write
     declare: Declare = _declares_nothing
+
+
+def _integer(text: str, _element: etree._Element) -> int:
+    # int() would take "1_000" and the digits of other scripts.
+    if _INTEGER.fullmatch(text) is None:
+        raise ValueError(text)
+    return int(text)
 
 
 def _boolean(text: str, _element: etree._Element) -> bool:
@@ -69,11 +79,20 @@ def _moment(text: str, _element: etree._Element) -> datetime:
 
 
 def _read_qname(text: str, element: etree._Element) -> str:
-    prefix, colon, local = text.rpartition(":")
+    prefix, colon, local = _split_name(text)
     namespace = XML if prefix == "xml" else element.nsmap.get(prefix if colon else None)
     if colon and namespace is None:
         raise ValueError(text)
     return qname(namespace, local) if namespace else local
+
+
+def _split_name(text: str) -> tuple[str, str, str]:
+    """Split a qualified name at its colon; raises ValueError for what is none."""
+    prefix, colon, local = text.rpartition(":")
+    for part in (prefix, local) if colon else (local,):
+        # Raises it, by the same rules by which lxml binds prefixes when the name is written.
+        etree.QName(UNRESOLVED, part)
+    return prefix, colon, local
 
 
 def _write_qname(value: str, element: etree._Element) -> str:
@@ -94,10 +113,10 @@ def _declare_qname(value: str) -> dict[str, str]:
 
 
 def _read_name(text: str, element: etree._Element) -> str:
-    try:
-        name = _read_qname(text, element)
-    except ValueError:
+    prefix, colon, _ = _split_name(text)
+    if colon and prefix != "xml" and prefix not in element.nsmap:
         return text
+    name = _read_qname(text, element)
     if split_qname(name)[0] == UNRESOLVED:
         return text
     return name
@@ -123,7 +142,7 @@ def _free_prefix(prefix: str) -> str:
 
 
 STRING = Codec(lambda text, _: text, lambda value, _: xml_text(str(value)))
-INTEGER = Codec(lambda text, _: int(text), lambda value, _: str(value))
+INTEGER = Codec(_integer, lambda value, _: str(value))
 BOOLEAN = Codec(_boolean, lambda value, _: "true" if value else "false")
 BOOLEAN_OR_EMPTY = Codec(_boolean_or_empty, BOOLEAN.write)
 """A truth value whose element may be empty, which means false (an xs:boolean with ``default="false"``)."""
@@ -133,6 +152,8 @@ QNAME = Codec(_read_qname, _write_qname, _declare_qname)
 """A qualified name as a Clark name; a prefix that is not declared is an error."""
 NAME = Codec(_read_name, _write_name, _declare_name)
 """A qualified name as a Clark name, or as it stands where its prefix is not declared (trap 3).
+
+What is no qualified name at all is an error, so that none can pass for a Clark name.
 
 The latter is written with its prefix bound to :data:`UNRESOLVED`, since names that are sent must resolve.
 """
@@ -170,7 +191,11 @@ def vendor_keyword(kind: type[StrEnum]) -> Codec:
     def read(text: str, element: etree._Element) -> str:
         if text in known or ":" not in text:
             return known.get(text, text)
-        return str(_read_name(text, element))
+        try:
+            return str(_read_name(text, element))
+        except ValueError:
+            # Only a name that was resolved may look like one.
+            return text.replace("{", "(")
 
     def write(value: str, element: etree._Element) -> str:
         return _write_qname(value, element) if value.startswith("{") else STRING.write(value, element)

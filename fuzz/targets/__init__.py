@@ -1,0 +1,45 @@
+"""Every target, by name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fuzz.target import Target
+from fuzz.targets import (
+    addressing,
+    discovery,
+    eventing,
+    host,
+    http_body,
+    http_head,
+    metadata,
+    mime,
+    mtom,
+    process,
+    responder,
+    search,
+    wsdsc,
+    wsdsp,
+    xml,
+)
+
+TARGETS: Final[dict[str, Target]] = {
+    module.TARGET.name: module.TARGET
+    for module in (
+        xml,
+        addressing,
+        discovery,
+        responder,
+        search,
+        eventing,
+        metadata,
+        http_head,
+        http_body,
+        mime,
+        mtom,
+        process,
+        wsdsp,
+        wsdsc,
+        host,
+    )
+}
