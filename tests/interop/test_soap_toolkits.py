@@ -24,7 +24,7 @@ from zeep.wsdl.utils import get_or_create_header
 
 from postscan.contracts.keywords import END_STATES
 from postscan.soap.names import DSC, DSP, PSP, WSA, qname
-from support.peers import Order, debian_version, node_soap, program
+from support.peers import Apart, Order, debian_version, node_soap, program
 from support.scanning import Site, jpeg
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -203,11 +203,12 @@ async def test_zeep_reads_a_fault(order: Order) -> None:
 
 
 async def test_node_soap_runs_a_job_with_mtom_from_the_wsdl(
-    site: Site, order: Order, record_property: Figures
+    apart: Apart, order_apart: Order, record_property: Figures
 ) -> None:
+    order = order_apart
     node, folder = await asyncio.to_thread(node_soap)
     make_pages_large(order)
-    delivery = Delivery(site)
+    delivery = Delivery(apart.site)
     told = {
         "wsdl": order.wsdl(),
         "ca": str(order.ca),
@@ -220,13 +221,7 @@ async def test_node_soap_runs_a_job_with_mtom_from_the_wsdl(
         "patience": SECONDS // 2,
     }
     done = await asyncio.to_thread(
-        subprocess.run,
-        [node, HERE / "node" / "job.js", folder],
-        input=json.dumps(told),
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
+        apart.net.run, "peer", [node, HERE / "node" / "job.js", folder], input=json.dumps(told)
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
@@ -245,18 +240,15 @@ async def test_node_soap_runs_a_job_with_mtom_from_the_wsdl(
     )
 
 
-async def test_node_soap_loads_the_wsdl_of_every_service(order: Order, record_property: Figures) -> None:
+async def test_node_soap_loads_the_wsdl_of_every_service(
+    apart: Apart, order_apart: Order, record_property: Figures
+) -> None:
+    order = order_apart
     node, folder = await asyncio.to_thread(node_soap)
     counted = []
     for name in order.services:
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [node, HERE / "node" / "describe.js", folder, order.wsdl(name), order.ca],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+        command = [node, HERE / "node" / "describe.js", folder, order.wsdl(name), order.ca]
+        done = await asyncio.to_thread(apart.net.run, "peer", command)
         assert done.returncode == 0, done.stderr
         operations = json.loads(done.stdout)
         assert {"CancelPostScanJob", "GetPostScanJobElements", "PostScanJobEndStateEvent"} <= set(operations)
@@ -311,27 +303,22 @@ def build_gsoap_client(folder: Path, wsdl: bytes) -> Path:
 
 
 async def test_gsoap_runs_a_job_with_mtom_from_the_wsdl(
-    site: Site, order: Order, tmp_path: Path, record_property: Figures
+    apart: Apart, order_apart: Order, tmp_path: Path, record_property: Figures
 ) -> None:
-    def fetch() -> bytes:
-        with session_of(order) as session:
-            return session.get(order.wsdl(), timeout=SECONDS).content
-
-    job = await asyncio.to_thread(build_gsoap_client, tmp_path, await asyncio.to_thread(fetch))
+    order = order_apart
+    fetched = await asyncio.to_thread(
+        apart.net.run, "peer", [program("curl", "curl"), "-sS", "--fail", "--cacert", order.ca, order.wsdl()]
+    )
+    assert fetched.returncode == 0, fetched.stderr
+    job = await asyncio.to_thread(build_gsoap_client, tmp_path, fetched.stdout.encode())
     identity, instructions = tmp_path / "alice.pem", tmp_path / "instructions.xml"
     identity.write_text(order.certificate.read_text() + order.key.read_text())
     # gSOAP keeps elements it does not know as text: they must declare their own prefixes.
     instructions.write_bytes(etree.tostring(order.instructions, method="c14n", exclusive=True))
     make_pages_large(order)
-    delivery = Delivery(site)
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [job, order.ca, identity, order.service, order.user, order.process, instructions, *order.pages],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    delivery = Delivery(apart.site)
+    command = [job, order.ca, identity, order.service, order.user, order.process, instructions, *order.pages]
+    done = await asyncio.to_thread(apart.net.run, "peer", command)
     assert done.stdout.split()[1:] == ["Completed"], done.stderr
     assert delivery.contents() == octets(order)
     assert NOT_FOUND in done.stderr

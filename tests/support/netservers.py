@@ -16,10 +16,11 @@ from support.netns import SECONDS, Network
 
 @dataclass
 class Served:
-    """A server that runs on a machine, and its installation."""
+    """A server that runs on a machine, its installation, and the addresses of its services by name."""
 
     made: Installation
     process: subprocess.Popen[str]
+    services: Mapping[str, str]
 
     @property
     def ca(self) -> Path:
@@ -48,8 +49,8 @@ def install(
 def serve(net: Network, machine: str, made: Installation) -> Served:
     """Run a server on a machine until the network goes, or somebody stops it."""
     process = net.popen(machine, [*PROGRAM, "serve", "--json", "--config", made.config], env=environment())
-    line_with(process, '"ready"')
-    return Served(made, process)
+    ready = json.loads(line_with(process, '"ready"'))
+    return Served(made, process, ready["services"])
 
 
 def serving(net: Network, machine: str, folder: Path, **how: Any) -> Served:

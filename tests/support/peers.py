@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
+from support.netns import Network
+from support.scanning import Site
+
 NODE_SOAP = "1.13.0"
 _NODE_AT_LEAST = 20
 
@@ -41,6 +44,15 @@ class Order:
     def wsdl(self, name: str = "WS-DSP") -> str:
         """Return where the WSDL of a service is."""
         return f"{self.services[name]}?wsdl"
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A server on a machine of its own, and a machine named ``peer`` for the program of others."""
+
+    net: Network
+    site: Site
+    services: Mapping[str, str]
 
 
 def program(name: str, package: str) -> str:
