@@ -14,6 +14,7 @@ from postscan.dpws.discovery import search as searching
 from postscan.dpws.discovery.findings import Sighting
 from postscan.dpws.discovery.inspect import Device
 from postscan.dpws.discovery.search import Left, News, SearchPlan
+from postscan.soap.names import DSC
 from support.commands import PROGRAM, Desk, environment, make_desk, postscan
 from support.discovery import DEVICE, LINK, NEIGHBOUR, WS_DSC, WS_DSP
 from support.netns import network
@@ -120,3 +121,17 @@ async def test_a_server_that_proves_nothing_is_not_taken(
     answer(monkeypatch, found)
     with pytest.raises(NoServerFound):
         await choose()
+
+
+async def test_a_console_takes_the_only_server_that_can_be_administered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer(monkeypatch, server("scan.example.com"), server("dc.example.com", types=(WS_DSP, WS_DSC)))
+    found = await find_server(None, None, lambda what: None, protocol=DSC)
+    assert found == "https://dc.example.com:5362/ScanServer"
+
+
+async def test_a_console_is_told_which_servers_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, *(server(f"{name}.example.com", types=(WS_DSC,)) for name in "ab"))
+    with pytest.raises(SeveralServers, match=r"^2 scan servers answer$"):
+        await find_server(None, None, lambda what: None, protocol=DSC)

@@ -130,3 +130,4 @@ def test_without_even_the_name_device_and_console_find_the_server(office: Office
     found = first_found(office.net, "console", "--ca", office.console / "pki/ca.pem")
     history = office.ask("jobs", found["addresses"][0], "--history")["history"]
     assert (history[0]["token"], history[0]["state"]) == (token, "Completed")
+    assert office.ask("status", "auto")["server"] == found["addresses"][0]

@@ -17,6 +17,7 @@ from postscan.cli.installation import ADMINISTRATOR
 from postscan.cli.job_text import news, state_style
 from postscan.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, OptionalConfigOption
 from postscan.cli.output import Output, print_error, quiet_logs
+from postscan.cli.server_search import AUTO, find_server
 from postscan.cli.server_text import (
     event_facts,
     event_line,
@@ -27,6 +28,7 @@ from postscan.cli.server_text import (
     token_among,
 )
 from postscan.core.errors import ConfigurationError
+from postscan.soap.names import DSC
 
 if TYPE_CHECKING:
     from postscan.console.client import RepositoryClient
@@ -39,8 +41,9 @@ ServerOption = Annotated[
     typer.Option(
         "--server",
         metavar="URL",
-        callback=lambda text: text and checked_address(text),
-        help="The scan server, as https://FQDN:5362/ScanServer; without it, the one of --config.",
+        callback=lambda text: text if text in (None, AUTO) else checked_address(text),
+        help="The scan server, as https://FQDN:5362/ScanServer; without it, the one of --config."
+        " auto: search the network for it.",
     ),
 ]
 UserOption = Annotated[
@@ -103,7 +106,10 @@ class _Target:
         tls = client_context(keys.authority, certificate, key)
 
         async def run() -> _T:
-            async with RepositoryClient(address, tls=tls) as client:
+            found = address
+            if found == AUTO:
+                found = await find_server(None, keys.authority, _not_used, protocol=DSC)
+            async with RepositoryClient(found, tls=tls) as client:
                 return await work(client)
 
         return asyncio.run(run())
@@ -127,6 +133,10 @@ class _Target:
         keys = self.keys
         pki = keys.pki or settings.tls.client_ca.parent
         return self.server or own, Keys(pki, keys.ca, keys.certificate, keys.key)
+
+
+def _not_used(trouble: str) -> None:
+    print_error(trouble, warning=True)
 
 
 @app.command()
