@@ -17,7 +17,7 @@ from postscan.cli.exit_codes import ExitCode
 from postscan.cli.installation import InstallationPlan, create_installation
 from postscan.cli.pki import create_ca, issue_server
 from postscan.cli.settings import load_settings
-from support.scanning import make_installation
+from support.scanning import change, make_installation
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +173,24 @@ def test_a_servers_certificate_is_no_authority(
 ) -> None:
     shutil.copy(installation / "pki" / "server.pem", installation / "pki" / "ca.pem")
     assert "is no certificate authority" in told(check(), "tls.client_ca")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pki/ca.pem", None),
+        ("pki/none.pem", "does not exist"),
+        ("pki/server.pem", "is no certificate authority"),
+    ],
+)
+def test_the_authority_of_event_listeners_is_checked(
+    installation: Path, check: Callable[[], tuple[int, Any]], name: str, message: str | None
+) -> None:
+    change(installation / "server.toml", sink_ca=name)
+    if message is None:
+        assert check()[0] == 0
+    else:
+        assert message in told(check(), "eventing.sink_ca")
 
 
 @pytest.mark.parametrize(

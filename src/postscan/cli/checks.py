@@ -59,6 +59,7 @@ def check_installation(loaded: LoadedSettings) -> list[Finding]:
         *_check_certificate(settings),
         *_check_keys(settings),
         *_check_client_ca(settings),
+        *_check_sink_ca(settings),
         *_check_directory(settings),
         *check_data_folder(settings),
         *_check_file_shares(settings),
@@ -193,9 +194,16 @@ def _check_keys(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_client_ca(settings: Settings) -> Iterator[Finding]:
-    if settings.server.mode != "authenticated" or not settings.tls.enabled:
-        return
-    path, key = settings.tls.client_ca, "tls.client_ca"
+    if settings.server.mode == "authenticated" and settings.tls.enabled:
+        yield from _check_authorities(settings.tls.client_ca, "tls.client_ca")
+
+
+def _check_sink_ca(settings: Settings) -> Iterator[Finding]:
+    if settings.eventing.sink_ca:
+        yield from _check_authorities(settings.eventing.sink_ca, "eventing.sink_ca")
+
+
+def _check_authorities(path: Path, key: str) -> Iterator[Finding]:
     found = _certificates(path, key)
     if isinstance(found, Finding):
         yield found
