@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from typing import Any
 
 from wsdiscovery import QName
@@ -16,8 +17,13 @@ from wsdiscovery.discovery import ThreadedWSDiscovery
 from wsdiscovery.publishing import ThreadedWSPublishing
 
 
+# The peer calls back from a thread a socket, and print() writes a line and its end apart.
+_one_line_at_a_time = threading.Lock()
+
+
 def say(**what: object) -> None:
-    print(json.dumps(what), flush=True)
+    with _one_line_at_a_time:
+        print(json.dumps(what), flush=True)
 
 
 def type_of(clark: str) -> QName:
