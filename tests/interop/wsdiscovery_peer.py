@@ -16,7 +16,6 @@ from wsdiscovery import QName
 from wsdiscovery.discovery import ThreadedWSDiscovery
 from wsdiscovery.publishing import ThreadedWSPublishing
 
-
 # The peer calls back from a thread a socket, and print() writes a line and its end apart.
 _one_line_at_a_time = threading.Lock()
 
