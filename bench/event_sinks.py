@@ -11,7 +11,8 @@ import asyncio
 import json
 import sys
 import time
-from typing import Final
+from functools import partial
+from typing import Final, cast
 
 import uvloop
 
@@ -48,7 +49,8 @@ class Sink(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
-        self._transport = transport  # type: ignore[assignment] # uvloop's are no subclasses
+        # uvloop's transports are no subclasses of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Take whatever requests are whole."""
@@ -87,7 +89,7 @@ async def _serve(quick: int) -> None:
     for kind, count in ((QUICK, quick), (SLOW, 1), (DEAD, 1)):
         for _ in range(count):
             made = await loop.create_server(
-                lambda kind=kind: Sink(sinks, kind),  # type: ignore[misc] # mypy cannot infer the default
+                partial(Sink, sinks, kind),
                 "127.0.0.1",
                 0,
                 backlog=1_024,

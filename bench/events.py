@@ -190,14 +190,14 @@ class Bench:
         ports = self._sinks.ports[kind if kind in (SLOW, DEAD) else QUICK]
         identifier = etree.Element(qname(WSE, "Identifier"), nsmap={"wse": WSE})
         identifier.text = f"urn:uuid:{random.getrandbits(128):032x}"
-        sink = EndpointReference(f"http://127.0.0.1:{random.choice(ports)}/sink", (identifier,))  # noqa: S311
+        sink = EndpointReference(f"http://127.0.0.1:{random.choice(ports)}/sink", (identifier,))
         # The end of a subscription whose sink is dead is told to one that is not.
         ends = EndpointReference(f"http://127.0.0.1:{self._sinks.ports[QUICK][0]}/ends", (identifier,))
         return wse.Subscribe(notify_to=sink, end_to=ends, expires=wse.Expires(duration=timedelta(hours=1)))
 
     async def _steadily(self, source: EventSource) -> None:
         """Raise events for one subscriber at a time, evenly; those of slow and dead sinks get some too."""
-        owners = random.choices(self._quick, k=int(self._plan.rate * self._plan.seconds))  # noqa: S311
+        owners = random.choices(self._quick, k=int(self._plan.rate * self._plan.seconds))
         self._sinks.report()
         spent, began = 0.0, time.perf_counter()
         for number, owner in enumerate(owners):
@@ -256,7 +256,8 @@ def _percentiles(values: Sequence[float], factor: float) -> tuple[float, float]:
     ordered = sorted(values)
     if not ordered:
         return 0.0, 0.0
-    return tuple(factor * ordered[int(share * (len(ordered) - 1))] for share in (0.5, 0.99))  # type: ignore[return-value] # there are two
+    last = len(ordered) - 1
+    return factor * ordered[int(0.5 * last)], factor * ordered[int(0.99 * last)]
 
 
 def _memory() -> int:

@@ -64,7 +64,7 @@ def fuzz(target: Target, seconds: int) -> Outcome:
             "-print_final_stats=1",
         ]
         try:
-            ran = subprocess.run(  # noqa: S603 - ourselves
+            ran = subprocess.run(
                 command,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -21,7 +21,7 @@ def main() -> None:
         check(target, data, most_seconds=MOST_SECONDS)
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:
-        random = Random(seed)  # noqa: S311 - of no use to an attacker
+        random = Random(seed)
         if random.randrange(2):
             return bytes(atheris.Mutate(data, max_size))
         return target.mutate(data, random)[:max_size]

@@ -33,7 +33,7 @@ def run(data: bytes) -> None:
             lambda _: (samples.ADDRESS,),
             MessageCounter(1_700_000_000),
             policy=_POLICY,
-            random=Random(1),  # noqa: S311 - of no use to an attacker
+            random=Random(1),
         )
         outgoing = asked.respond(Datagram(data, NEIGHBOUR, 49_152, LINK, destination), _OWN, 1.0)
         if outgoing is None:

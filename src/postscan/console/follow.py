@@ -89,8 +89,7 @@ class _Follower:
 
     async def begin(self) -> None:
         await self._client.find()
-        self._endpoint = await self._listen()
-        self._subscription.began(await self._client.subscribe(self._endpoint, self._plan.expires))
+        self._subscription.began(await self._client.subscribe(await self._listening(), self._plan.expires))
         self._keeping = asyncio.create_task(self._subscription.keep())
 
     async def end(self) -> None:
@@ -121,6 +120,11 @@ class _Follower:
             self._subscription.ended(ended.manager)
         return self._subscription.manager is None
 
+    async def _listening(self) -> EndpointReference:
+        if self._endpoint is None:
+            self._endpoint = await self._listen()
+        return self._endpoint
+
     async def _listen(self) -> EndpointReference:
         address = self._plan.sink_address
         try:
@@ -143,10 +147,9 @@ class _Follower:
             return Trouble(f"the server does not say how it stands: {error}")
 
     async def _subscribe_again(self) -> wse.SubscribeResponse:
-        assert self._endpoint is not None  # noqa: S101 - begin() saw to it
         self._client.forget()
         try:
-            answer = await self._client.subscribe(self._endpoint, self._plan.expires, once=True)
+            answer = await self._client.subscribe(await self._listening(), self._plan.expires, once=True)
         except PostscanError as error:
             if str(error) != self._trouble:
                 self._trouble = str(error)

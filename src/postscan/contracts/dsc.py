@@ -75,7 +75,8 @@ def dialect_name(dialect: str) -> str:
     Elsewhere a dialect is a URI: ``…/postscan/filter/fileshare`` there is ``ftr:fileshare`` here. A URI that
     does not end in a name becomes the namespace of the name ``filter``.
     """
-    namespace, local = re.fullmatch(r"(?:(.*)[/#:])?(.*)", dialect, re.DOTALL).groups()  # type: ignore[union-attr] # matches anything
+    end = max(dialect.rfind(separator) for separator in "/#:")
+    namespace, local = dialect[: max(end, 0)], dialect[end + 1 :]
     return qname(namespace, local) if namespace and _LOCAL_NAME.fullmatch(local) else qname(dialect, "filter")
 
 

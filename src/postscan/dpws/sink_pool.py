@@ -238,9 +238,10 @@ class _Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Take the status, unless it is of an answer that comes before the answer."""
-        assert self._parser is not None  # noqa: S101 - it is calling
+        if self._parser is None or self._answer is None or self._answer.done():
+            return
         status = self._parser.get_status_code()
-        if status >= 200 and self._answer is not None and not self._answer.done():
+        if status >= 200:
             self._answer.set_result(status)
 
     def on_message_complete(self) -> None:

@@ -22,7 +22,6 @@ from postscan.dpws.discovery.timing import MULTICAST_COPIES, copy_times
 
 _log = get_logger("discovery")
 _AT_ONCE: Final = 8
-_BATCH: Final = 32
 _MOST_TASKS: Final = 512
 _GRACE_SECONDS: Final = 10.0
 
@@ -157,13 +156,8 @@ class _Search:
     # Hearing -------------------------------------------------------------------------------------------
 
     def _readable(self, sock: socket.socket) -> None:
-        for _ in range(_BATCH):
-            try:
-                received = sockets.receive(sock)
-            except OSError:
-                return
-            if received is not None:
-                self._take(received)
+        for received in sockets.waiting(sock):
+            self._take(received)
 
     def _take(self, received: sockets.Received) -> None:
         interface = self.places.get((received.interface, received.source.version))

@@ -20,7 +20,6 @@ from postscan.dpws.discovery.responder import Responder
 _log = get_logger("discovery")
 # A cable or a DHCP lease changes several things at once; one Hello tells them all.
 _SETTLE_SECONDS: Final = 0.3
-_BATCH: Final = 32
 _MOST_PENDING: Final = 512
 _NOT_HERE: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
@@ -183,14 +182,8 @@ class DiscoveryService:
     # Datagrams -----------------------------------------------------------------------------------------
 
     def _readable(self, sock: socket.socket) -> None:
-        # A few at a time: a flood must not keep everything else of the server waiting.
-        for _ in range(_BATCH):
-            try:
-                received = sockets.receive(sock)
-            except OSError:
-                return
-            if received is not None:
-                self._take(received)
+        for received in sockets.waiting(sock):
+            self._take(received)
 
     def _take(self, received: sockets.Received) -> None:
         version = received.source.version

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +26,7 @@ _MEMBER6: Final = struct.Struct("=16si")
 _FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 _ANY: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - answers come to the interface the question went out by
 _NO_ADDRESS: Final = bytes(4)
+_BATCH: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,17 @@ def receive(sock: socket.socket) -> Received | None:
             continue
         return Received(data, plain_address(str(source[0])), int(source[1]), index, to)
     return None
+
+
+def waiting(sock: socket.socket) -> Iterator[Received]:
+    """Take the datagrams that wait, at most a few: a flood must not keep everything else waiting."""
+    for _ in range(_BATCH):
+        try:
+            received = receive(sock)
+        except OSError:
+            return
+        if received is not None:
+            yield received
 
 
 def send(sock: socket.socket, data: bytes, destination: Address, port: int, interface: Interface) -> None:
