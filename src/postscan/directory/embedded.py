@@ -91,6 +91,9 @@ class EmbeddedDirectory:
             self._look()
         return list(self._problems)
 
+    async def close(self) -> None:
+        """Do nothing: files are open only while they are read."""
+
     def knows_group(self, name: str) -> bool:
         """Tell whether a group has this name or SID, as of the last look (looks now if there was none)."""
         if self._looked is None:

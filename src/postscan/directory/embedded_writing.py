@@ -12,19 +12,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from postscan.core.errors import PostscanError
 from postscan.directory.embedded_entries import FileProblems, toml_value
 from postscan.directory.embedded_people import read_people
-from postscan.directory.model import User
+from postscan.directory.model import EntryExists, User
 
 _NOT_IN_STEM = re.compile(r"[^a-z0-9]+")
-
-
-class EntryExists(PostscanError):
-    """The directory has such an entry already (or what it has cannot be read); nothing was changed."""
-
-    advice = "Choose another name, or change the existing entry in its file by hand."
-    exit_code = 4
 
 
 def write_user(
