@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint
 PYTEST_ARGS ?=
 export FUZZ_SECONDS ?= 30
 
-.PHONY: help demo test lint bench fuzz clean
+.PHONY: help demo demo-ad test lint bench fuzz clean
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 14
@@ -18,8 +18,13 @@ help: ## Say what there is
 demo: $(RUN) ## See the whole system work, in a temporary folder
 	@$(BIN)/postscan demo
 
+demo-ad: $(RUN) ## The same over a real Active Directory, Samba's (as root)
+	@tools/debian-packages domain
+	@$(BIN)/python -m testdomain demo
+
 test: $(DEV) ## Run every test (installs what only Debian packages provide, or names it)
 	@tools/debian-packages tests
+	@tools/kerberos-extra $(VENV)
 	$(BIN)/pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 lint: $(DEV) ## Prove formatting, lint, types and import rules

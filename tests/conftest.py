@@ -7,6 +7,11 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from support.domain import domain, domain_controller, domain_shared
+
+# Fixtures for tests everywhere: a running Active Directory.
+__all__ = ["domain", "domain_controller", "domain_shared"]
+
 # The machine that runs the tests may be busy: no test may fail because of a deadline.
 slow_is_fine = [HealthCheck.too_slow]
 settings.register_profile("default", deadline=None, max_examples=100, suppress_health_check=slow_is_fine)

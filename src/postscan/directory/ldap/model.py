@@ -124,10 +124,14 @@ class LdapClient(Protocol):
     async def add(
         self, dn: str, attributes: Mapping[str, Sequence[bytes]], *, descriptors: bool = False
     ) -> None:
-        """Add an object; ``descriptors`` as for search (owner, group and DACL are given, no SACL)."""
+        """Add an object; ``descriptors``: of nTSecurityDescriptor only the DACL counts, as for modify."""
 
     async def modify(self, dn: str, changes: Sequence[Change], *, descriptors: bool = False) -> None:
-        """Change an object."""
+        """Change an object.
+
+        :param descriptors: of nTSecurityDescriptor only the DACL is written, which needs no right to change
+            the owner.
+        """
 
     async def delete(self, dn: str) -> None:
         """Delete an object."""
@@ -142,10 +146,18 @@ class DirectoryAway(DirectoryError):
     advice = "Check name resolution, network and firewall towards the domain controllers."
 
 
+class OutcomeUnknown(DirectoryAway):
+    """A change was sent and no answer came: it may have taken effect, or not. It was not repeated."""
+
+    retry_helps = False
+    advice = "Look whether the change is there before trying it again."
+
+
 class DirectoryUntrusted(DirectoryError):
     """The controller did not prove who it is, or does not protect the connection; nothing secret was sent."""
 
     retry_helps = False
+    exit_code = 3
     advice = (
         "Name the authority of the controllers' certificates in [directory] ca, and use their full names."
     )
@@ -155,6 +167,7 @@ class CredentialsRefused(DirectoryError):
     """The directory does not accept the account or its password."""
 
     retry_helps = False
+    exit_code = 4
     advice = "Check the account and its password (or keytab) in [directory]; is it locked, or expired?"
 
 
@@ -165,6 +178,7 @@ class RequestRefused(DirectoryError):
     """
 
     retry_helps = False
+    exit_code = 4
     advice = "The directory's own words say what it does not like."
 
     def __init__(self, message: str, code: int, *, advice: str | None = None) -> None:

@@ -1,0 +1,10 @@
+"""What goes wrong in making and running a test domain."""
+
+from __future__ import annotations
+
+
+class TestDomainError(Exception):
+    """The test domain could not be made or started; the message says why, for whoever runs it."""
+
+    # Its name looks like a test to pytest.
+    __test__ = False
