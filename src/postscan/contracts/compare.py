@@ -196,7 +196,7 @@ def _same_value(stored: etree._Element, sent: etree._Element, parent: str | None
     mine, theirs = _text(stored), _text(sent)
     if split_qname(tag)[0] in _KNOWN:
         return mine.strip(WHITE_SPACE) == theirs.strip(WHITE_SPACE)
-    return _meaning(mine, stored) == _meaning(theirs, sent)
+    return meaning(mine, stored) == meaning(theirs, sent)
 
 
 def _attributes(stored: etree._Element, sent: etree._Element, tag: str, path: str) -> Iterator[Difference]:
@@ -211,10 +211,10 @@ def _attribute(element: etree._Element, clark: str) -> object:
     if clark == CAN_ADD_ADDRESSES and element.tag == _ADDRESSES:
         text = (value or "false").strip(WHITE_SPACE)
         return _TRUTH.get(text, text)
-    return None if value is None else _meaning(value, element)
+    return None if value is None else meaning(value, element)
 
 
-def _meaning(value: str, element: etree._Element) -> object:
+def meaning(value: str, element: etree._Element) -> object:
     """Return what a value of unknown type says: a prefix that is declared stands for its namespace."""
     found = _QNAME.fullmatch(value.strip(WHITE_SPACE))
     namespace = element.nsmap.get(found.group(1)) if found else None

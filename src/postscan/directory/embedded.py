@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, ParamSpec
 from uuid import UUID
 
 from cryptography import x509
@@ -20,19 +20,31 @@ from postscan.core.clock import Clock, SystemClock
 from postscan.core.log import get_logger
 from postscan.directory import embedded_writing
 from postscan.directory.certificates import CertificateRefused, subject_of
+from postscan.directory.drafts import read_draft
 from postscan.directory.embedded_entries import FileProblems, Problem
 from postscan.directory.embedded_people import People, read_people
 from postscan.directory.embedded_processes import ProcessFolder, Signature, signature_of
-from postscan.directory.model import DirectoryError, StoredProcess, User
+from postscan.directory.model import (
+    DirectoryError,
+    EntryChanged,
+    EntryExists,
+    EntryRefused,
+    KnownNames,
+    NoSuchEntry,
+    ProcessDraft,
+    StoredProcess,
+    User,
+)
 
 __all__ = ["EmbeddedDirectory", "Problem"]
 
 LOOK_AGAIN_SECONDS: Final = 1.0
+_P = ParamSpec("_P")
 _log = get_logger("directory")
 
 
 class EmbeddedDirectory:
-    """Implements :class:`postscan.directory.model.Directory` over a folder.
+    """Implements Directory and ProcessEditor (:mod:`postscan.directory.model`) over a folder.
 
     :param folder: holds ``users.toml`` and ``processes/``.
     :param domain: the users' DNS domain where ``users.toml`` names none.
@@ -85,6 +97,11 @@ class EmbeddedDirectory:
         """Return the scan processes ``user`` may use, by display name."""
         return [process for process in await self.processes() if process.granted_to(user)]
 
+    async def ping(self) -> None:
+        """Find out whether the files can be read."""
+        await self._current_people()
+        await self._current_processes()
+
     def problems(self) -> list[Problem]:
         """Return what is wrong with the files, as of the last look (looks now if there was none)."""
         if self._looked is None:
@@ -111,17 +128,75 @@ class EmbeddedDirectory:
         :param stem: the files' name without extension; made from the display name when None.
         :raises EntryExists: the files are there already.
         """
-        path = embedded_writing.write_process(
-            self._processes_path,
-            stem or embedded_writing.stem_for(process.display_name),
-            process.identifier,
-            process.display_name,
-            process.xml,
-            process.users,
-            process.groups,
-        )
+        chosen = stem or embedded_writing.stem_for(process.display_name)
+        path = embedded_writing.write_process(self._processes_path, chosen, process)
         self._looked = None
         return path
+
+    async def known_names(self, users: Collection[str], groups: Collection[str]) -> KnownNames:
+        """Return those of the names that are somebody's here, each as users.toml spells it."""
+        return (await self._current_people()).spelled(users, groups)
+
+    async def create_process(self, draft: ProcessDraft) -> StoredProcess:
+        """Add a scan process (see :class:`postscan.directory.model.ProcessEditor`)."""
+        read_draft(draft)
+        await self._check_names(draft.users, draft.groups)
+        await self._look_anew()
+        if self._folder.stem_of(draft.identifier) is not None:
+            raise EntryExists(f"there is a scan process {draft.identifier} already; it was left as it is")
+        await self._write(self._create_files, draft)
+        return await self._written(draft.identifier)
+
+    async def change_process(self, seen: StoredProcess, draft: ProcessDraft) -> StoredProcess:
+        """Change a scan process (see :class:`postscan.directory.model.ProcessEditor`)."""
+        read_draft(draft)
+        await self._check_names(draft.users - seen.users, draft.groups - seen.groups)
+        stem = await self._stem_of(seen, draft.identifier)
+        await self._write(embedded_writing.change_process, self._processes_path, stem, seen, draft)
+        return await self._written(seen.identifier)
+
+    async def delete_process(self, seen: StoredProcess) -> None:
+        """Delete a scan process (see :class:`postscan.directory.model.ProcessEditor`)."""
+        stem = await self._stem_of(seen, seen.identifier)
+        await self._write(embedded_writing.delete_process, self._processes_path, stem, seen)
+
+    def _create_files(self, draft: ProcessDraft) -> None:
+        stem = embedded_writing.free_stem(self._processes_path, draft.display_name, draft.identifier)
+        embedded_writing.write_process(self._processes_path, stem, draft)
+
+    async def _write(self, write: Callable[_P, None], *args: _P.args, **more: _P.kwargs) -> None:
+        try:
+            await asyncio.to_thread(write, *args, **more)
+        except OSError as error:
+            raise DirectoryError(f"{self._processes_path} cannot be written: {error.strerror}") from error
+        finally:
+            self._looked = None
+
+    async def _check_names(self, users: Collection[str], groups: Collection[str]) -> None:
+        known = await self.known_names(users, groups)
+        unknown = sorted(set(users) - set(known.users)) + sorted(set(groups) - set(known.groups))
+        if unknown:
+            raise EntryRefused(f"in no entry of {self._users_path.name}: {', '.join(map(repr, unknown))}")
+
+    async def _stem_of(self, seen: StoredProcess, identifier: UUID) -> str:
+        if identifier != seen.identifier:
+            raise EntryRefused("a scan process keeps its identifier; create another one instead")
+        await self._look_anew()
+        stem = self._folder.stem_of(identifier)
+        if stem is None:
+            raise NoSuchEntry(f"there is no scan process {identifier} any more")
+        return stem
+
+    async def _look_anew(self) -> None:
+        self._looked = None
+        await self._current_processes()
+
+    async def _written(self, identifier: UUID) -> StoredProcess:
+        await self._look_anew()
+        found = await self.process(identifier)
+        if found is None:
+            raise EntryChanged(f"scan process {identifier} was written, and changed again at once")
+        return found
 
     async def _current_people(self) -> People:
         await self._look_if_due()

@@ -17,20 +17,20 @@ from postscan.directory.embedded_entries import (
     line_of,
     read_toml,
 )
-from postscan.directory.model import User
+from postscan.directory.model import KnownNames, User
 
 
 @dataclass(frozen=True, slots=True)
 class People:
     """All users by what they are looked up by; names, SIDs and certificate hashes are case-folded.
 
-    ``groups`` holds every group's name and SID; ``problems`` names entries that are left out.
+    ``groups`` has every group's name by its name and its SID; ``problems`` names entries that are left out.
     """
 
     by_sid: Mapping[str, User]
     by_name: Mapping[str, User]
     by_certificate: Mapping[str, User]
-    groups: frozenset[str]
+    groups: Mapping[str, str]
     problems: tuple[Problem, ...]
 
     def knows_user(self, name: str) -> bool:
@@ -40,6 +40,18 @@ class People:
     def knows_group(self, name: str) -> bool:
         """Tell whether a name or SID is a group's, or stands for everyone."""
         return name.casefold() in self.groups or name.casefold() == EVERYONE.casefold()
+
+    def spelled(self, users: Iterable[str], groups: Iterable[str]) -> KnownNames:
+        """Return those of the names that are somebody's: logon names for users, names for groups."""
+        everyone = {EVERYONE.casefold(): EVERYONE}
+        named_users = {
+            name: self.by_name.get(name.casefold()) or self.by_sid.get(name.casefold()) for name in users
+        }
+        named_groups = {name: (everyone | dict(self.groups)).get(name.casefold()) for name in groups}
+        return KnownNames(
+            users={name: user.name for name, user in named_users.items() if user is not None},
+            groups={name: group for name, group in named_groups.items() if group is not None},
+        )
 
     def user_of(self, subject: CertificateSubject) -> User | None:
         """Return the one account that a certificate stands for.
@@ -194,9 +206,9 @@ class _Memberships:
                 self._add(group, member, is_user=member.casefold() in users)
 
     @property
-    def known(self) -> frozenset[str]:
-        """Every group's name and SID, case-folded."""
-        return frozenset(self._names) | frozenset(self._by_sid)
+    def known(self) -> Mapping[str, str]:
+        """Every group's name by its name and its SID, both case-folded."""
+        return self._names | {sid: self._names[key] for sid, key in self._by_sid.items()}
 
     def of(self, entry: UserEntry, upn: str) -> frozenset[str]:
         """Return names and SIDs of all groups the user is in."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,12 +32,16 @@ Signature = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """One pair of files as last read; ``process`` is None when it cannot be used."""
+    """One pair of files as last read; ``process`` is None when it cannot be used.
+
+    ``identifier`` is known as soon as the TOML can be read.
+    """
 
     signature: tuple[Signature | None, Signature | None]
     process: StoredProcess | None
     problems: tuple[Problem, ...]
     text: str = ""
+    identifier: UUID | None = None
 
 
 def signature_of(path: Path) -> Signature | None:
@@ -49,6 +54,11 @@ def signature_of(path: Path) -> Signature | None:
     except FileNotFoundError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def version_of(toml: str, xml: bytes) -> str:
+    """Return what differs after every change of a process: a hash of both its files."""
+    return hashlib.sha256(len(xml).to_bytes(8, "big") + xml + toml.encode()).hexdigest()
 
 
 class ProcessFolder:
@@ -69,6 +79,12 @@ class ProcessFolder:
         except OSError as error:
             raise FileProblems([Problem(self._folder, f"cannot be read: {error.strerror}")]) from error
         self._loaded = fresh
+
+    def stem_of(self, identifier: UUID) -> str | None:
+        """Return the name, without suffix, of the files that counted for this identifier when last read."""
+        stems = [stem for stem, loaded in self._loaded.items() if loaded.identifier == identifier]
+        usable = [stem for stem in stems if self._loaded[stem].process is not None]
+        return next(iter(usable or stems), None)
 
     def contents(self, people: People | None) -> tuple[Mapping[UUID, StoredProcess], list[Problem]]:
         """Return the processes that can be used, and all that is wrong.
@@ -121,11 +137,11 @@ class ProcessFolder:
             data = read_file(xml, PROCESS_LIMITS.max_bytes)
             process = read_process(data)
         except FileProblems as error:
-            return _Loaded(signature, None, tuple(error.problems))
+            return _Loaded(signature, None, tuple(error.problems), text, entry.identifier)
         except PostscanError as error:
             found = _LINE.search(str(error))
             problem = Problem(xml, f"is no scan process: {error}", int(found[1]) if found else None)
-            return _Loaded(signature, None, (problem,))
+            return _Loaded(signature, None, (problem,), text, entry.identifier)
         stored = StoredProcess(
             identifier=entry.identifier,
             display_name=entry.display_name,
@@ -133,8 +149,9 @@ class ProcessFolder:
             process=process,
             users=frozenset(entry.users),
             groups=frozenset(entry.groups),
+            version=version_of(text, data),
         )
-        return _Loaded(signature, stored, (), text)
+        return _Loaded(signature, stored, (), text, entry.identifier)
 
 
 def _unknown_names(path: Path, text: str, process: StoredProcess, people: People) -> list[Problem]:

@@ -10,7 +10,7 @@ from uuid import UUID
 from postscan.core.errors import FaultKind, FaultParty, PostscanError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from cryptography import x509
 
@@ -64,6 +64,10 @@ class AccessRule(Protocol):
 
     def allows(self, token: frozenset[str]) -> bool:
         """Tell whether somebody with these SIDs may read, that is use, the process."""
+
+    @property
+    def only_grants(self) -> bool:
+        """Whether the names of users and groups tell all of it; false where somebody is denied, for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,9 @@ class Directory(Protocol):
     async def processes_for(self, user: User) -> list[StoredProcess]:
         """Return the scan processes ``user`` may use, by display name."""
 
+    async def ping(self) -> None:
+        """Find out whether the directory answers now; raises DirectoryError when it does not."""
+
     def problems(self) -> Sequence[DirectoryProblem]:
         """Return what is wrong with entries, as of when they were last read; such entries are left out."""
 
@@ -160,12 +167,30 @@ class ProcessDraft:
     groups: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class KnownNames:
+    """Those of some names that a directory knows, as they were given, each with the directory's own spelling.
+
+    One account has one spelling, whether given by logon name, UPN or SID; ``Everyone`` is ``Everyone``.
+    """
+
+    users: Mapping[str, str]
+    groups: Mapping[str, str]
+
+
 class ProcessEditor(Protocol):
     """A directory whose scan processes can be written. Every method may raise DirectoryError.
 
     What a method is not told stays exactly as it is in the directory, whoever wrote it: order, prefixes,
     extensions, other attributes, and rights.
     """
+
+    async def known_names(self, users: Collection[str], groups: Collection[str]) -> KnownNames:
+        """Return those of the names that drafts may give rights to; the others are nobody's here.
+
+        Asked before anything is written, so that all unknown names can be told at once, and to see that two
+        spellings mean one account.
+        """
 
     async def create_process(self, draft: ProcessDraft) -> StoredProcess:
         """Add a scan process and return it as the directory now has it.
