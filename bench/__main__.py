@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import events, ingest
+from bench import directory, events, ingest
 from bench.toolbox import BenchError
 
-BENCHMARKS = {"ingest": ingest.main, "events": events.main}
+BENCHMARKS = {"ingest": ingest.main, "events": events.main, "directory": directory.main}
 
 
 def main() -> int:

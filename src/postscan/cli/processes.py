@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from postscan.cli import process_editing, process_transfer
 from postscan.cli.exit_codes import ExitCode
-from postscan.cli.options import DEFAULT_CONFIG, JsonOption, OptionalConfigOption
-from postscan.cli.output import Output, print_error, quiet_logs
-from postscan.core.errors import ConfigurationError, PostscanError
+from postscan.cli.options import JsonOption, OptionalConfigOption
+from postscan.cli.output import Output, print_error
+from postscan.cli.process_source import DirectoryOption, find, find_user, opened, settings_of
 
 if TYPE_CHECKING:
-    from postscan.cli.settings import LoadedSettings
-    from postscan.directory.embedded import EmbeddedDirectory
-    from postscan.directory.model import StoredProcess, User
+    from postscan.directory.model import StoredProcess
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
-
-DirectoryOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--directory", metavar="DIR", help="The directory's folder, when there is no settings file."
-    ),
-]
-
-
-class NoSuchEntry(PostscanError):
-    """The directory has no such user or scan process, or several of that name."""
-
-    advice = "`postscan processes list` shows what there is."
-    exit_code = ExitCode.REFUSED
 
 
 @app.callback()
 def processes() -> None:
-    """List, show and validate scan processes.
+    """List, validate, move and edit scan processes.
 
     They are looked up in the directory that --config names (./server.toml without it), or in --directory.
     """
@@ -62,8 +45,7 @@ def list_processes(
     from postscan.cli.process_text import describe, may_use
 
     output = Output(json)
-    source = _directory(config, directory)
-    found = asyncio.run(_processes_for(source, user) if user else source.processes())
+    found, problems = asyncio.run(_listed(config, directory, user))
     if found:
         output.table(
             ["name", "identifier", "may use", "delivers to"],
@@ -81,8 +63,8 @@ def list_processes(
     else:
         output.line(f"{user} may use no scan process." if user else "There are no scan processes.")
     output.result([describe(process) for process in found])
-    for problem in source.problems():
-        print_error(str(problem), warning=True)
+    for problem in problems:
+        print_error(problem, warning=True)
 
 
 @app.command()
@@ -104,7 +86,7 @@ def show(
     if xml and json:
         raise typer.BadParameter("--xml and --json exclude each other")
     output = Output(json)
-    stored = _find(asyncio.run(_directory(config, directory).processes()), process)
+    stored = find(asyncio.run(_listed(config, directory, None))[0], process)
     if xml:
         text = stored.xml.decode("utf-8", errors="replace")
         output.stream.write(text if text.endswith("\n") else text + "\n")
@@ -140,7 +122,7 @@ def validate(
     from postscan.cli.process_checks import problems_of
 
     output = Output(json)
-    loaded = _settings(config)
+    loaded = settings_of(config)
     folder = directory or (loaded.settings.directory.folder if loaded else None)
     if not files and folder is None:
         raise typer.BadParameter("name files, or the directory with --config or --directory")
@@ -177,58 +159,16 @@ def validate(
         raise typer.Exit(ExitCode.REFUSED)
 
 
-def _settings(config: Path | None) -> LoadedSettings | None:
-    """Read the settings named, or ./server.toml if it is there."""
-    if config is None and not DEFAULT_CONFIG.exists():
-        return None
-    from postscan.cli.settings import load_settings
-
-    return load_settings(config or DEFAULT_CONFIG, os.environ)
-
-
-def _directory(config: Path | None, folder: Path | None) -> EmbeddedDirectory:
-    from postscan.directory.embedded import EmbeddedDirectory
-
-    quiet_logs()
-    if folder is not None:
-        if not folder.is_dir():
-            raise ConfigurationError(f"there is no folder {folder}", advice="name the directory's folder")
-        return EmbeddedDirectory(folder)
-    loaded = _settings(config)
-    if loaded is None:
-        raise ConfigurationError(
-            "no directory is named, and there is no server.toml here",
-            advice="name the settings with --config FILE, or the directory's folder with --directory DIR",
-        )
-    return EmbeddedDirectory(loaded.settings.directory.folder, domain=loaded.settings.directory_domain)
-
-
-async def _processes_for(source: EmbeddedDirectory, name: str) -> list[StoredProcess]:
-    user: User | None = await source.user_by_name(name) or await source.user_by_sid(name)
-    if user is None:
-        raise NoSuchEntry(f"there is no user {name}", advice="users stand in users.toml of the directory")
-    return await source.processes_for(user)
-
-
-def _find(stored: Sequence[StoredProcess], wanted: str) -> StoredProcess:
-    guid = wanted.strip("{}").casefold()
-    found = [
-        process
-        for process in stored
-        if str(process.identifier) == guid or process.display_name.casefold() == wanted.casefold()
-    ]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise NoSuchEntry(
-            f"{len(found)} scan processes are named {wanted}",
-            advice=f"use an identifier: {', '.join(str(process.identifier) for process in found)}",
-        )
-    names = [process.display_name for process in stored]
-    near = difflib.get_close_matches(wanted, names, n=1)
-    raise NoSuchEntry(
-        f"there is no scan process {wanted}", advice=f"did you mean {near[0]!r}?" if near else None
-    )
+async def _listed(
+    config: Path | None, folder: Path | None, user: str | None
+) -> tuple[list[StoredProcess], list[str]]:
+    """Return the scan processes (all, or those a user may use), and what is wrong with others."""
+    async with opened(config, folder) as directory:
+        if user is None:
+            found = await directory.processes()
+        else:
+            found = await directory.processes_for(await find_user(directory, user))
+        return found, [str(problem) for problem in directory.problems()]
 
 
 def _xml_files(paths: Sequence[Path]) -> list[Path]:
@@ -270,3 +210,7 @@ def _rows(described: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append((f"filter {number}", f"{filter_['name']}{': ' if places[0] else ''}{places[0]}"))
         rows += [("", f"{' ' * (len(filter_['name']) + 2)}{place}") for place in places[1:]]
     return rows
+
+
+process_transfer.register(app)
+process_editing.register(app)
