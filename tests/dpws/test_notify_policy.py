@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from postscan.dpws import notify_policy
+from postscan.dpws import addresses, notify_policy
 from postscan.dpws.notify_policy import NotifyPolicy, NotifyPorts, NotifyRefused
 
 OWN = "192.0.2.7"
@@ -116,7 +116,7 @@ async def test_name_servers_that_do_not_answer_hold_up_nothing_else(monkeypatch:
 async def test_a_name_that_takes_too_long_to_look_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer.wait(20))
-    monkeypatch.setattr(notify_policy, "_LOOK_UP_SECONDS", 0.01)
+    monkeypatch.setattr(addresses, "_LOOK_UP_SECONDS", 0.01)
     try:
         with pytest.raises(NotifyRefused):
             await NotifyPolicy().check("http://device.example/", OWN)

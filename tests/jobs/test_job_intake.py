@@ -38,7 +38,16 @@ async def test_a_new_job_is_creating_and_remembers_every_fact(shop: Workshop) ->
     new = new_job("a", "b", go_on=True, request_id="uuid:1")
     job = await shop.engine.create(new)
     assert (job.state, job.reasons, job.images_received) == (JobState.CREATING, (JobStateReason.NONE,), 0)
-    for name in ("owner", "process_id", "process_name", "document_root_name", "request_id", "origin"):
+    names = (
+        "owner",
+        "process_id",
+        "process_name",
+        "document_root_name",
+        "request_id",
+        "origin",
+        "vouched_by",
+    )
+    for name in names:
         assert getattr(job, name) == getattr(new, name)
     assert (job.user, job.continue_on_error, job.created) == (ANNA, True, shop.clock.now())
     assert [d.key for d in job.filters[0].deliveries] == ["a", "b"]

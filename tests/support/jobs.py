@@ -48,6 +48,7 @@ def new_job(
         request_id=request_id,
         correlation_id="c0",
         origin="10.0.0.9",
+        vouched_by=more.pop("vouched_by", "device:10.0.0.9"),
         **more,
     )
 

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
 import socket
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import ClassVar, Final, Self
 from urllib.parse import urlsplit
 
 from postscan.core.errors import FaultKind, FaultParty, PostscanError
+from postscan.dpws.addresses import Address, addresses_of, may_be_called, plain
 from postscan.soap.names import WSE, qname
 
-# A name server that does not answer holds a thread for long, and a subscriber chooses the name: threads of
-# their own, so that nothing else of the server waits behind them.
-_LOOK_UPS: Final = ThreadPoolExecutor(4, thread_name_prefix="postscan-names")
-_LOOK_UP_SECONDS: Final = 10.0
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _USUAL_PORTS: Final = {"http": 80, "https": 443}
-# Metadata services of clouds that are not at a link-local address (Alibaba; AWS over IPv6).
-_METADATA: Final = frozenset({ipaddress.ip_address("100.100.100.200"), ipaddress.ip_address("fd00:ec2::254")})
 # IANA's registry and common use: databases, caches, message queues, remote desktops and shells, raw printing
 # (9100 to 9102 would print the event), container and cluster control. None that a system gives out by itself.
 OTHER_SERVICES: Final = frozenset(
@@ -121,25 +111,19 @@ class NotifyPolicy:
         port = port if port is not None else _USUAL_PORTS[parts.scheme]
         if port not in self.ports:
             raise NotifyRefused(f"port {port} is not one for events", detail="wsa:Address")
-        wanted = _plain(peer)
+        wanted = plain(peer)
         for address in await _addresses_of(host, port):
-            allowed = address == wanted or host.lower() in self.hosts or str(address) in self.hosts
-            if allowed and self._reachable(address) and not self._is_ourselves(address, port):
+            wished = address == wanted or host.lower() in self.hosts or str(address) in self.hosts
+            allowed = wished and may_be_called(address, allow_loopback=self.allow_loopback)
+            if allowed and not self._is_ourselves(address, port):
                 return str(address)
         raise NotifyRefused(f"{host} is neither the subscriber nor allowed", detail="wsa:Address")
 
-    def _reachable(self, address: _Address) -> bool:
-        if address.is_loopback:
-            return self.allow_loopback
-        if address.is_link_local or address.is_multicast or address.is_unspecified:
-            return False
-        return address not in _METADATA and not (address.version == 4 and address.is_reserved)
-
-    def _is_ourselves(self, address: _Address, port: int) -> bool:
+    def _is_ourselves(self, address: Address, port: int) -> bool:
         return not self.allow_loopback and port in self.own_ports and _is_local(address)
 
 
-def _is_local(address: _Address) -> bool:
+def _is_local(address: Address) -> bool:
     """Tell whether this machine has the address: only then can a socket be bound to it."""
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -150,21 +134,8 @@ def _is_local(address: _Address) -> bool:
     return True
 
 
-async def _addresses_of(host: str, port: int) -> list[_Address]:
+async def _addresses_of(host: str, port: int) -> list[Address]:
     try:
-        return [_plain(ipaddress.ip_address(host))]
-    except ValueError:  # a name
-        pass
-    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-    try:
-        async with asyncio.timeout(_LOOK_UP_SECONDS):
-            found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
+        return await addresses_of(host, port)
     except (OSError, UnicodeError) as error:  # the latter for labels that are empty or too long
         raise NotifyNameUnknown(f"{host} does not resolve", detail="wsa:Address") from error
-    return [_plain(entry[4][0]) for entry in found]
-
-
-def _plain(address: str | int | _Address) -> _Address:
-    ip = ipaddress.ip_address(str(address).partition("%")[0])
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return mapped if isinstance(mapped, ipaddress.IPv4Address) else ip

@@ -37,7 +37,8 @@ class NewJob:
 
     ``owner`` is the identity the token will be bound to (``user:<SID>`` or ``device:<address>``);
     ``request_id`` the MessageID of the request, so that a replay finds the same job (abuse case 21);
-    ``origin`` who sent it, for the audit.
+    ``origin`` who sent it and ``vouched_by`` who says that it is for ``user``, both for the audit: the
+    user's own certificate (``certificate:sha256:<hash>``) or a device (``device:<address or hash>``).
     """
 
     owner: str
@@ -50,6 +51,7 @@ class NewJob:
     request_id: str | None
     correlation_id: str
     origin: str
+    vouched_by: str
 
     def asks_for(self, job: Job) -> bool:
         """Tell whether ``job`` is what this asks for: a MessageID may be used again for something else."""
@@ -118,7 +120,8 @@ class Job:
     ``timed_out`` is true when no End came in time: WS-DSC then says PostScanJobTimedOut where WS-DSP says
     SendImageFailed. ``created``, ``ended`` (End was accepted) and ``completed`` (an end state was reached)
     are wall-clock times in UTC. ``images_kept`` tells whether the images are still in the spool. ``ending``
-    grows with every job that ends, in the order in which they do.
+    grows with every job that ends, in the order in which they do. ``vouched_by`` is as in NewJob; None for a
+    job of a version that did not record it.
     """
 
     serial: int
@@ -143,6 +146,7 @@ class Job:
     images_kept: bool
     filters: tuple[FilterRun, ...]
     ending: int | None = None
+    vouched_by: str | None = None
 
     @property
     def finished(self) -> bool:

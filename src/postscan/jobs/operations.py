@@ -56,6 +56,7 @@ def create_job(
             request_id=new.request_id,
             correlation_id=new.correlation_id,
             origin=new.origin,
+            vouched_by=new.vouched_by,
             state=arrow.target.value,
             reasons=arrow.reason.value,
             timed_out=False,

@@ -47,6 +47,7 @@ def user_to_text(user: User) -> str:
             "mail": user.mail,
             "groups": sorted(user.groups),
             "enabled": user.enabled,
+            "home_site": user.home_site,
         }
     )
 
@@ -205,6 +206,7 @@ def _job(row: Row[Any], runs: tuple[FilterRun, ...]) -> Job:
         request_id=row.request_id,
         correlation_id=row.correlation_id,
         origin=row.origin,
+        vouched_by=row.vouched_by,
         state=JobState(row.state),
         reasons=tuple(JobStateReason(word) for word in row.reasons.split()),
         timed_out=row.timed_out,

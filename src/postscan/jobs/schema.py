@@ -74,6 +74,7 @@ jobs = Table(
     Column("bytes_received", BigInteger, nullable=False),
     Column("images_kept", Boolean, nullable=False),
     Column("kept_seconds", Float, nullable=False),  # running time since completion, deaf to clock jumps
+    Column("vouched_by", Text),  # NULL for jobs of before it was recorded
     Column("ending", Integer),  # grows with every job that ends, whatever the clock does; NULL before that
     Index("ix_jobs_completed", "completed"),
     Index("ix_jobs_created", "created"),
