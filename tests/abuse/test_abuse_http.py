@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from postscan.cli.directories import directory_of
 from postscan.cli.settings import load_settings
-from postscan.cli.wiring import directory_of, filters_of, server_settings
+from postscan.cli.wiring import filters_of, server_settings
 from postscan.dpws.http.limits import HttpLimits
 from postscan.server.app import ScanServer
 from support.scanning import Site, jpeg, make_installation, running
@@ -38,10 +39,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def with_limits(folder: Path, **limits: float) -> AsyncIterator[Site]:
     """Run a server whose HTTP limits are smaller than settings allow (whole seconds are too long here)."""
     made = make_installation(folder)
-    settings = load_settings(made.config, {}).settings
+    loaded = load_settings(made.config, {})
+    settings = loaded.settings
     small = HttpLimits(**limits)  # type: ignore[arg-type] # test shorthand: all are numbers
     wired = replace(server_settings(settings), http=small)
-    server = ScanServer(wired, directory_of(settings), filters_of(settings))
+    server = ScanServer(wired, directory_of(loaded), filters_of(settings))
     await server.start()
     try:
         yield Site(made, server)

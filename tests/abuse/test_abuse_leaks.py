@@ -221,6 +221,17 @@ async def test_case_43_lines_for_people_hold_no_escape_sequence_of_a_peer() -> N
     assert len([one for one in stream.getvalue().split("\n") if '"forged"' in one and "why=" in one]) == 1
 
 
+async def test_case_43_a_flood_of_refused_requests_does_not_flood_the_log(
+    tmp_path: Path, log: io.StringIO
+) -> None:
+    async with running(tmp_path / "site") as site, wire(site) as peer:
+        configure_logging(stream=log)
+        for _ in range(300):
+            assert (await peer.post(job_request("EndPostScanJob", "unknown"))).status == 400
+    refused = [entry for entry in lines(log) if entry["event"] == "request refused"]
+    assert 50 <= len(refused) < 100
+
+
 async def test_case_43_a_line_of_a_refused_request_carries_the_id_its_sender_saw(
     site: Site, log: io.StringIO
 ) -> None:

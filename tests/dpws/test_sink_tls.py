@@ -102,7 +102,8 @@ async def test_a_sink_of_the_trusted_authority_is_told(pki: Pki) -> None:
 
 
 async def test_a_sink_that_asks_who_calls_sees_the_servers_certificate(pki: Pki) -> None:
-    tls = server_context(*pki.pair("localhost"), pki.ca_file)
+    tls = server_context(*pki.pair("localhost"), None)
+    tls.load_verify_locations(pki.ca_file)
     tls.verify_mode = ssl.CERT_REQUIRED
     own = pki.pair("scan.example")
     async with listening(tls=tls) as sink, source(sink_context(pki.ca_file, *own)) as events:

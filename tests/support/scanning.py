@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from postscan.cli.directories import directory_of
 from postscan.cli.installation import Installation, InstallationPlan, create_installation
 from postscan.cli.reloading import SettingsFile
 from postscan.cli.settings import load_settings
-from postscan.cli.wiring import directory_of, filters_of, server_settings
+from postscan.cli.wiring import filters_of, server_settings
 from postscan.console.client import RepositoryClient
 from postscan.contracts import dsp
 from postscan.core.clock import Clock
@@ -25,6 +26,7 @@ from postscan.directory.embedded import EmbeddedDirectory
 from postscan.directory.model import StoredProcess, User
 from postscan.filters.contract import Filter
 from postscan.server.app import ScanServer
+from postscan.server.reload import AuthoritySource
 
 # The smallest things that are what they say they are, as far as their first octets go.
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
@@ -141,6 +143,7 @@ async def running(
     filters: Mapping[str, Filter] | None = None,
     clock: Clock | None = None,
     made: Installation | None = None,
+    authorities: AuthoritySource | None = None,
     **overrides: Mapping[str, Any],
 ) -> AsyncIterator[Site]:
     """Run a scan server on loopback while the block runs."""
@@ -149,10 +152,11 @@ async def running(
     settings = loaded.settings
     server = ScanServer(
         server_settings(settings),
-        directory_of(settings),
+        directory_of(loaded),
         filters_of(settings) if filters is None else filters,
         clock,
         settings_source=SettingsFile(loaded, {}, site.log_levels.append),
+        authorities=authorities,
     )
     await server.start()
     site.server = server

@@ -345,11 +345,13 @@ def assert_tells_nothing(body: bytes, site: Site) -> None:
 
 
 @asynccontextmanager
-async def wire(site: Site, user: str | None = "alice") -> AsyncIterator[Wire]:
-    """Connect to the server of a site as a user's device."""
+async def wire(
+    site: Site, user: str | None = "alice", *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Wire]:
+    """Connect to the server of a site as a user's device, or with ``tls``."""
     made = urlsplit(site.url)
     reader, writer = await asyncio.open_connection(
-        "127.0.0.1", made.port, ssl=site.tls(user), server_hostname="localhost", limit=2**20
+        "127.0.0.1", made.port, ssl=tls or site.tls(user), server_hostname="localhost", limit=2**20
     )
     connection = Wire(site, reader, writer)
     try:

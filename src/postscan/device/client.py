@@ -13,6 +13,7 @@ from postscan.contracts.formats import media_type_of
 from postscan.contracts.keywords import DocumentFormat
 from postscan.device.refusals import advice_on
 from postscan.directory.model import StoredProcess
+from postscan.dpws.certificate_pin import CertificatePin
 from postscan.dpws.client import NotSoap, RemoteFault, Upload
 from postscan.dpws.service_client import NoService, Patience, RetryListener, ServiceClient
 from postscan.dpws.tls import client_context
@@ -20,6 +21,7 @@ from postscan.soap.envelope import EndpointReference, new_message_id
 from postscan.soap.names import DSP, XOP, qname
 
 __all__ = [
+    "CertificatePin",
     "NoService",
     "Patience",
     "RetryListener",

@@ -11,6 +11,7 @@ from typing import Final
 import aiohttp
 
 from postscan.core.errors import TEMPORARY_ERROR, PostscanError
+from postscan.dpws.certificate_pin import PinMismatch
 from postscan.soap.faults import SoapFault
 
 # X509_verify_cert_error_string(3): what OpenSSL found, as far as a person can act on it.
@@ -122,6 +123,12 @@ def _certificate_error(error: Exception) -> ssl.SSLCertVerificationError | None:
 
 
 def _untrusted(url: str, error: ssl.SSLCertVerificationError) -> Untrusted:
+    if isinstance(error, PinMismatch):
+        return Untrusted(
+            f"the certificate of {url} is not the one published for this server",
+            advice="Somebody may stand in between. If the server's certificate was renewed: have the"
+            " administrator publish it with `postscan directory publish-certificate`.",
+        )
     code = error.verify_code
     if code == _EXPIRED:
         return Untrusted(

@@ -25,8 +25,10 @@ from postscan.contracts.metadata import (
     write_metadata,
 )
 from postscan.contracts.metadata import HostedService as HostedEntry
+from postscan.core.clock import SystemClock
 from postscan.core.errors import ConfigurationError, FaultKind, FaultParty, InvalidArgument, PostscanError
 from postscan.core.log import get_logger, log_context, new_correlation_id
+from postscan.core.rates import BoundedLog
 from postscan.dpws import publication
 from postscan.dpws.attachments import Attachment, MtomStream
 from postscan.dpws.discovery.answers import REQUESTS, Target, answer_to
@@ -150,6 +152,7 @@ class DeviceHost:
         self._mtom_limits = MtomLimits(max_root_bytes=max_envelope_bytes)
         self._observe = observe
         self._services: dict[str, HostedService] = {}
+        self._refusals = BoundedLog(_log, SystemClock())
 
     def add(self, service: HostedService) -> None:
         """Host a service."""
@@ -183,11 +186,14 @@ class DeviceHost:
                 raise
             except HttpRefused as error:
                 outcome = "refused"
-                _log.info("request refused", status=int(error.status), why=str(error))
+                self._refusals.info(
+                    request.peer.address, "request refused", status=int(error.status), why=str(error)
+                )
                 return self._fault(error, exchange, error.status)
             except PostscanError as error:
                 outcome = "fault"
-                _log.info(
+                self._refusals.info(
+                    request.peer.address,
                     "request refused",
                     operation=exchange.operation,
                     why=str(error),

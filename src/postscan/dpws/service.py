@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from cryptography import x509
 from lxml import etree
 
 from postscan.dpws.http.messages import Peer
@@ -20,18 +18,12 @@ if TYPE_CHECKING:
     from postscan.dpws.eventing import EventSource
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who sent a request, as far as the connection tells; ``correlation_id`` ties log lines to the answer."""
 
     peer: Peer
     correlation_id: str
-
-    @cached_property
-    def certificate(self) -> x509.Certificate | None:
-        """The client certificate, when TLS gave one."""
-        der = self.peer.certificate
-        return x509.load_der_x509_certificate(der) if der else None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from postscan.contracts import schemas, wsd, wse
 from postscan.contracts.metadata import DeviceMetadata, large_metadata_header, read_metadata, service_in
 from postscan.core.errors import PostscanError
 from postscan.core.log import get_logger
+from postscan.dpws.certificate_pin import CertificatePin, require_pin
 from postscan.dpws.client import NotSoap, RemoteFault, SoapClient, Unreachable
 from postscan.soap.envelope import EndpointReference, Envelope
 from postscan.soap.names import WSDP, WSE, WSX, WXF, qname
@@ -51,6 +52,7 @@ RetryListener = Callable[[PostscanError, float], None]
 class ServiceClient:
     """One hosted service of a scan server; its subclasses know which.
 
+    :param pin: the server's certificate, where its hash is known; no other is spoken to (``tls`` keeps it).
     :param on_retry: is told each failure that is tried again, and after how many seconds.
     """
 
@@ -64,7 +66,12 @@ class ServiceClient:
         tls: ssl.SSLContext | None = None,
         patience: Patience | None = None,
         on_retry: RetryListener | None = None,
+        pin: CertificatePin | None = None,
     ) -> None:
+        if pin is not None:
+            if tls is None:
+                raise ValueError("without TLS there is no certificate to compare")
+            require_pin(tls, pin)
         self.url = url
         self._client = SoapClient(tls=tls)
         self._patience = patience or Patience()

@@ -9,18 +9,27 @@ from pathlib import Path
 from cryptography import x509
 
 from postscan.core.errors import ConfigurationError
+from postscan.dpws.certificate_pin import CertificatePin, require_pin
 
 
 def client_context(
-    ca: Path | None, certificate: Path | None = None, key: Path | None = None
+    ca: Path | None,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    pin: CertificatePin | None = None,
 ) -> ssl.SSLContext:
     """Return the context to reach a scan server with: full path and name checks, TLS 1.2 or newer.
 
     :param ca: the certification authority to trust; the system's when None.
+    :param pin: the server's own certificate, where its hash is known; checked as well, not instead.
     :raises ConfigurationError: a file is missing or not what it should be.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # A server's names stand in subjectAltName alone (RFC 9525, 2).
+    context.hostname_checks_common_name = False
+    if pin is not None:
+        require_pin(context, pin)
     for path in (ca, certificate, key):
         if path is not None:
             _require_readable(path)
@@ -58,7 +67,7 @@ def _require_readable(path: Path) -> None:
 
 
 def _require_current(path: Path) -> None:
-    """Refuse a certificate that no server would accept; servers close the connection without a word."""
+    """Refuse a certificate that no server would accept; most close the connection without a word."""
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
     except ValueError as error:

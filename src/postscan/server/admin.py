@@ -85,6 +85,7 @@ def job_facts(job: Job, documents: list[Document] | None = None) -> dict[str, An
         "user": {"sid": job.user.sid, "name": job.user.name, "upn": job.user.upn},
         "owner": job.owner,
         "origin": job.origin,
+        "vouched_by": job.vouched_by,
         "correlation_id": job.correlation_id,
         "created": _time(job.created),
         "ended": _time(job.ended),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
@@ -11,7 +10,7 @@ from postscan.core.errors import FaultKind, FaultParty, PostscanError
 from postscan.core.log import get_logger
 from postscan.directory.model import Directory
 from postscan.dpws.service import Caller
-from postscan.server.identity import AuthenticationFailed, Authenticator, Mode
+from postscan.server.identity import AuthenticationFailed, Authenticator, Mode, listed_certificate
 
 _log = get_logger("administrators")
 _CERTIFICATE: Final = "certificate:sha256:"
@@ -61,17 +60,24 @@ class Administrators:
 
         :raises NotAdministrator: for everybody else.
         """
-        der = caller.peer.certificate
-        digest = "" if der is None else hashlib.sha256(der).hexdigest()
-        if digest in self._policy.certificates:
+        digest = listed_certificate(caller.peer, self._policy.certificates, self._authenticator.now())
+        if digest is not None:
+            try:
+                await self._authenticator.refuse_revoked(caller.peer)
+            except AuthenticationFailed as error:
+                raise NotAdministrator(str(error), detail=error.detail) from error
             owner = f"{_CERTIFICATE}{digest}"
         elif self._authenticator.mode is Mode.UNAUTHENTICATED:
-            raise NotAdministrator(f"{caller.peer.address} shows no administrator's certificate")
+            refused = caller.peer.refused
+            raise NotAdministrator(
+                f"{caller.peer.address} shows no administrator's certificate",
+                detail=refused.flaw.value if refused is not None else None,
+            )
         else:
             try:
                 owner = await self._authenticator.owner(caller)
             except AuthenticationFailed as error:
-                raise NotAdministrator(str(error)) from error
+                raise NotAdministrator(str(error), detail=error.detail) from error
             if not await self._still_is(owner):
                 raise NotAdministrator(f"{owner} is in none of the administrators' groups")
         self._known.add(owner)

@@ -32,13 +32,25 @@ from postscan.server.administrators import AdministratorPolicy, Administrators
 from postscan.server.create import Admission
 from postscan.server.description import Appearance, description_of, said_of
 from postscan.server.discovery import DiscoverySettings, make_discovery
+from postscan.server.enterprise import EnterpriseAuthorities
 from postscan.server.identity import Authenticator, Mode, TrustedDevices
 from postscan.server.installation import Installation
 from postscan.server.local_socket import SOCKET_NAME, socket_in
 from postscan.server.observe import Metrics, ObserveApp
-from postscan.server.reload import NotReloaded, Parts, Reloader, ReloadReport, SettingsSource
+from postscan.server.reload import (
+    AuthoritySource,
+    NotReloaded,
+    Parts,
+    Reloader,
+    ReloadReport,
+    SettingsSource,
+    TlsSources,
+)
+from postscan.server.revocation.checker import RevocationChecker
+from postscan.server.revocation.model import LdapLists, RevocationSettings
 from postscan.server.subscriptions import JobStoreSubscriptions
-from postscan.server.tls import server_context, sink_context
+from postscan.server.tls import sink_context
+from postscan.server.upkeep import DirectoryUpkeep
 from postscan.server.wsdsc import WsDsc
 from postscan.server.wsdsp import WsDsp
 
@@ -53,7 +65,10 @@ _LISTEN_ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Where certificate, key and the certification authority of client certificates are."""
+    """Where certificate, key and the authorities of client certificates are.
+
+    ``client_ca`` None: only authorities of the directory are believed, and certificates listed by hash.
+    """
 
     certificate: Path
     key: Path
@@ -89,6 +104,7 @@ class ServerSettings:
     administrators: AdministratorPolicy = field(default_factory=AdministratorPolicy)
     max_history: int = 1_000
     discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
+    revocation: RevocationSettings = field(default_factory=RevocationSettings)
 
 
 class ScanServer:
@@ -102,13 +118,27 @@ class ScanServer:
         clock: Clock | None = None,
         *,
         settings_source: SettingsSource | None = None,
+        authorities: AuthoritySource | None = None,
+        enterprise: EnterpriseAuthorities | None = None,
+        ldap_lists: LdapLists | None = None,
     ) -> None:
-        """Put the server together; ``settings_source`` reads its settings again when they are reloaded."""
+        """Put the server together.
+
+        ``settings_source`` reads its settings again when they are reloaded; ``authorities`` tells the
+        directory's own, whose client certificates are believed as well as those of ``client_ca``, and
+        ``enterprise`` is such a source that the server itself keeps fresh;
+        ``ldap_lists`` reads the revocation lists that lie in the directory.
+        """
         self.settings = settings
         self._directory = directory
         # One table for all who look into it: a reload changes what is in it.
         self._filters = dict(filters)
         self._settings_source = settings_source
+        self._authorities = authorities if enterprise is None else enterprise
+        self._enterprise = enterprise
+        self._upkeep = DirectoryUpkeep(directory, enterprise, self.renew_authorities)
+        self._ldap_lists = ldap_lists
+        self._revocation: RevocationChecker | None = None
         self._clock = clock or SystemClock()
         self._installation = Installation(settings.data)
         self._engine: JobEngine | None = None
@@ -136,23 +166,30 @@ class ScanServer:
         """Take the data folder, recover what a crash left, listen. :raises ConfigurationError: it cannot."""
         _raise_file_limit()
         settings = self.settings
-        tls = settings.tls
-        context = server_context(tls.certificate, tls.key, tls.client_ca, tls.min_version) if tls else None
-        self._installation.open()
+        self._trust_beside_enterprise()
+        await self._upkeep.begin()
         try:
-            await self._start_rooms(context is not None)
+            tls = TlsSources.of(settings, self._authorities)
+            context = tls.context(settings)
+            self._installation.open()
+        except BaseException:
+            await self._directory.close()
+            raise
+        try:
+            await self._start_rooms(tls)
             listening = await _listen(self._hosts[0], settings.listen, context, "server.listen")
             await self._listen_local()
             self._start_discovery(listening)
+            self._upkeep.start()
         except BaseException:
             await self.stop()
             raise
         self._ready = True
-        _log.info("scan server ready", address=self.address, mode=str(settings.mode), tls=bool(tls))
+        _log.info("scan server ready", address=self.address, mode=str(settings.mode), tls=context is not None)
 
-    async def _start_rooms(self, tls: bool) -> None:
+    async def _start_rooms(self, tls: TlsSources) -> None:
         settings = self.settings
-        scheme = "https" if tls else "http"
+        scheme = "http" if settings.tls is None else "https"
         self.address = f"{scheme}://{settings.fqdn}:{settings.listen[1]}{PATH}"
         said = said_of(settings.appearance, self.address, settings.discovery.scopes, settings.extra_types)
         identity = self._installation.identity(said, now=int(self._clock.now().timestamp()))
@@ -160,8 +197,17 @@ class ScanServer:
         store = JobStore(settings.data / "jobs.sqlite")
         engine = JobEngine(settings.jobs, spool, store, self._filters, self._clock)
         self._engine = engine
-        authenticator = Authenticator(settings.mode, self._directory, settings.devices, self._clock)
         metrics = Metrics()
+        revocation = RevocationChecker(
+            settings.revocation,
+            self._clock,
+            ldap_lists=self._ldap_lists,
+            observe=metrics.revocation_looked_into,
+        )
+        self._revocation = revocation
+        authenticator = Authenticator(
+            settings.mode, self._directory, settings.devices, self._clock, revocation, self._enterprise
+        )
         device = DeviceHost(
             description_of(
                 settings.appearance,
@@ -215,19 +261,21 @@ class ScanServer:
             device=device,
             host=host,
             authenticator=authenticator,
+            revocation=revocation,
             administrators=administrators,
             wsdsc=repository,
             filters=self._filters,
             sinks=sinks,
             metadata_changed=self._metadata_changed,
         )
-        self._reloader = Reloader(settings, parts, self._settings_source)
+        self._reloader = Reloader(settings, parts, self._settings_source, tls)
         observe = ObserveApp(
             engine,
             metrics,
             connections=lambda: host.connections,
             subscriptions=lambda: len(events) + len(repository_events),
             min_free_bytes=settings.jobs.min_free_bytes,
+            directory_trouble=lambda: self._upkeep.trouble,
         )
         self._hosts = [host, HttpHost(AdminApp(engine, self.reload).handle), HttpHost(observe.handle)]
 
@@ -275,9 +323,25 @@ class ScanServer:
         """
         if self._reloader is None or not self._ready or self._stopping:
             raise NotReloaded("the server is starting or stopping", advice="Try again when it runs.")
+        await self._upkeep.read_authorities()
         report = await self._reloader.reload()
         self.settings = self._reloader.settings
+        self._trust_beside_enterprise()
         return report
+
+    def _trust_beside_enterprise(self) -> None:
+        if self._enterprise is not None:
+            tls = self.settings.tls
+            self._enterprise.beside(tls.client_ca if tls is not None else None)
+
+    async def renew_authorities(self) -> bool:
+        """Believe the authorities that the directory has now; return whether they are others than before.
+
+        :raises PostscanError: TLS cannot be set up with them; all is as it was.
+        """
+        if self._reloader is None or not self._ready or self._stopping:
+            return False
+        return await self._reloader.renew_authorities()
 
     def _metadata_changed(self) -> None:
         for listener in self._metadata_listeners:
@@ -299,14 +363,18 @@ class ScanServer:
         self._stopping = True
         if self._repository is not None:
             self._repository.stopping()
+        await self._upkeep.stop()
         # Bye is said while requests in flight end; its copies take a second.
         farewell = [self._discovery.stop()] if self._discovery is not None else []
         await asyncio.gather(*farewell, *(host.stop() for host in self._hosts))
         self._discovery, self._hosts = None, []
+        if self._revocation is not None:
+            await self._revocation.close()
         if self._engine is not None:
             await self._engine.stop(before_store_closes=self._close_events)
         with contextlib.suppress(FileNotFoundError):
             (self.settings.data / SOCKET_NAME).unlink()
+        await self._directory.close()
         self._installation.close()
         _log.info("scan server stopped")
 

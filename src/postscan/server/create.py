@@ -68,6 +68,7 @@ class Admission:
             request_id=message_id,
             correlation_id=caller.correlation_id,
             origin=caller.peer.address,
+            vouched_by=self.authenticator.voucher(caller, owner),
         )
 
     async def _user(self, request: dsp.CreatePostScanJobRequest, caller: Caller) -> User:

@@ -43,6 +43,12 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self._revocation = Counter(
+            "postscan_revocation_checks",
+            "Certificates of callers by whether they were revoked.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self._children: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._ended = Counter(
             "postscan_jobs_ended", "Jobs by the state they ended in.", ["state"], registry=self.registry
@@ -53,6 +59,11 @@ class Metrics:
             "postscan_spool_free_bytes", "Free space where images are kept.", registry=self.registry
         )
         self._connections = Gauge("postscan_connections", "Open connections.", registry=self.registry)
+        self._directory = Gauge(
+            "postscan_directory_answers",
+            "Whether the directory answered last time: 1 or 0.",
+            registry=self.registry,
+        )
         self._subscriptions = Gauge("postscan_subscriptions", "Live subscriptions.", registry=self.registry)
         Gauge("postscan_info", "The running version.", ["version"], registry=self.registry).labels(
             __version__
@@ -70,6 +81,10 @@ class Metrics:
         counter.inc()
         histogram.observe(seconds)
 
+    def revocation_looked_into(self, outcome: str) -> None:
+        """Count one certificate that was ``good``, ``revoked`` or ``unknown``."""
+        self._revocation.labels(outcome).inc()
+
     def changed(self, change: JobChange) -> None:
         """Count what happened to a job."""
         if change.kind == "image":
@@ -77,8 +92,11 @@ class Metrics:
         elif change.previous is not change.job.state and change.job.completed is not None:
             self._ended.labels(str(change.job.state)).inc()
 
-    async def render(self, engine: JobEngine, connections: int, subscriptions: int) -> bytes:
+    async def render(
+        self, engine: JobEngine, connections: int, subscriptions: int, *, directory_answers: bool
+    ) -> bytes:
         """Return the page Prometheus reads."""
+        self._directory.set(directory_answers)
         for state, count in (await engine.counts()).items():
             self._jobs.labels(str(state)).set(count)
         self._spool_free.set(await asyncio.to_thread(engine.spool.free_bytes))
@@ -98,12 +116,14 @@ class ObserveApp:
         connections: Callable[[], int],
         subscriptions: Callable[[], int],
         min_free_bytes: int,
+        directory_trouble: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._connections = connections
         self._subscriptions = subscriptions
         self._min_free_bytes = min_free_bytes
+        self._directory_trouble = directory_trouble
 
     async def handle(self, request: Request) -> Response:
         """Answer one request."""
@@ -111,7 +131,12 @@ class ObserveApp:
         if request.head.method not in ("GET", "HEAD"):
             return Response(HTTPStatus.METHOD_NOT_ALLOWED, headers=(("Allow", "GET, HEAD"),))
         if path == "/metrics":
-            page = await self._metrics.render(self._engine, self._connections(), self._subscriptions())
+            page = await self._metrics.render(
+                self._engine,
+                self._connections(),
+                self._subscriptions(),
+                directory_answers=self._directory_trouble() is None,
+            )
             return Response(HTTPStatus.OK, page, "text/plain; version=0.0.4; charset=utf-8")
         if path == "/health":
             return await self._health()
@@ -127,6 +152,14 @@ class ObserveApp:
         except Exception:
             _log.exception("health check failed")
             problems.append("the job store does not answer")
-        body = {"status": "failing" if problems else "ok", "version": __version__, "problems": problems}
+        trouble = self._directory_trouble()
+        # Another process would not reach the directory either: nobody should restart the server for that.
+        standing = "failing" if problems else "degraded" if trouble is not None else "ok"
+        body = {
+            "status": standing,
+            "version": __version__,
+            "problems": problems,
+            "directory": "answers" if trouble is None else "does not answer: no job begins",
+        }
         status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
         return Response(status, json.dumps(body).encode() + b"\n", "application/json")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
+
+from cryptography import x509
 
 from postscan.core.errors import ConfigurationError, PostscanError
 from postscan.core.log import get_logger
@@ -20,7 +22,8 @@ from postscan.server.administrators import Administrators
 from postscan.server.description import description_of, said_of
 from postscan.server.identity import Authenticator
 from postscan.server.installation import Installation
-from postscan.server.tls import server_context, sink_context
+from postscan.server.revocation.checker import RevocationChecker
+from postscan.server.tls import TrustAnchors, server_context, sink_context
 from postscan.server.wsdsc import WsDsc
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 _log = get_logger("reload")
 _FILES: Final = "files of [tls]"
+_AUTHORITIES: Final = "authorities of the directory"
 
 
 class NotReloaded(PostscanError):
@@ -63,6 +67,8 @@ class ReloadReport:
 
 
 SettingsSource = Callable[[], NewSettings]
+# Certificates of authorities as last read from a directory; called often, so it only remembers.
+AuthoritySource = Callable[[], Sequence[x509.Certificate]]
 
 
 @dataclass(slots=True)
@@ -76,6 +82,7 @@ class Parts:
     device: DeviceHost
     host: HttpHost
     authenticator: Authenticator
+    revocation: RevocationChecker
     administrators: Administrators
     wsdsc: WsDsc
     filters: dict[str, Filter]
@@ -86,11 +93,14 @@ class Parts:
 class Reloader:
     """Takes over other settings; one reload at a time."""
 
-    def __init__(self, settings: ServerSettings, parts: Parts, source: SettingsSource | None) -> None:
+    def __init__(
+        self, settings: ServerSettings, parts: Parts, source: SettingsSource | None, tls: TlsSources
+    ) -> None:
+        """Take over from a server that serves with what ``tls`` says."""
         self.settings = settings
         self._parts = parts
         self._source = source
-        self._files = _digest_of(settings)
+        self._tls = tls
         self._lock = asyncio.Lock()
 
     async def reload(self) -> ReloadReport:
@@ -112,10 +122,27 @@ class Reloader:
             _log.warning("settings that need a restart", waiting=", ".join(report.waiting))
         return report
 
+    async def renew_authorities(self) -> bool:
+        """Believe client certificates of the authorities the directory has now; return whether they changed.
+
+        :raises PostscanError: the files of TLS, which are read with them, are unfit; all is as it was.
+        """
+        async with self._lock:
+            tls = await asyncio.to_thread(self._tls.again, self.settings)
+            if tls.authorities == self._tls.authorities:
+                return False
+            context = await asyncio.to_thread(tls.context, self.settings)
+            if context is not None:
+                await self._parts.host.renew_tls(context)
+            self._tls = tls
+        _log.info("authorities renewed", count=len(tls.authorities))
+        return True
+
     async def _put_into_force(self, new: NewSettings) -> ReloadReport:
         settings, parts = new.settings, self._parts
-        files = await asyncio.to_thread(_digest_of, settings)
-        contexts = await asyncio.to_thread(_contexts_of, settings) if files != self._files else None
+        tls = await asyncio.to_thread(self._tls.again, settings)
+        before = self._tls
+        contexts = None if tls == before else await asyncio.to_thread(_contexts_of, settings, tls)
         is_news = bool(new.applied) and new.of_the_repository
         if is_news:
             self._describe(settings)
@@ -123,8 +150,9 @@ class Reloader:
         if contexts is not None:
             await parts.host.renew_tls(contexts)
             self._renew_sinks(settings)
-            self._files = files
+            self._tls = tls
         self._limit(settings)
+        await parts.revocation.change(settings.revocation)
         parts.filters.update(new.filters)
         for dialect in set(parts.filters) - set(new.filters):
             del parts.filters[dialect]
@@ -134,8 +162,12 @@ class Reloader:
         if is_news:
             parts.wsdsc.configuration_changed()
             parts.metadata_changed()
-        is_only_files = contexts is not None and not any(key.startswith("tls.") for key in new.applied)
-        return ReloadReport(new.applied + ((_FILES,) if is_only_files else ()), new.waiting)
+        applied = list(new.applied)
+        if tls.files != before.files and not any(key.startswith("tls.") for key in new.applied):
+            applied.append(_FILES)
+        if tls.authorities != before.authorities:
+            applied.append(_AUTHORITIES)
+        return ReloadReport(tuple(applied), new.waiting)
 
     def _describe(self, settings: ServerSettings) -> None:
         """Give the device its other description, with a version of its own."""
@@ -176,22 +208,49 @@ class Reloader:
                 context.load_verify_locations(authority)
 
 
-def _contexts_of(settings: ServerSettings) -> ssl.SSLContext | None:
+@dataclass(frozen=True, slots=True)
+class TlsSources:
+    """What TLS was last set up from, to tell whether it must be anew.
+
+    ``files`` are paths with hashes; ``is_asking`` tells whether client certificates are asked for.
+    """
+
+    files: tuple[str, ...]
+    authorities: tuple[x509.Certificate, ...]
+    is_asking: bool
+    source: AuthoritySource | None
+
+    @classmethod
+    def of(cls, settings: ServerSettings, source: AuthoritySource | None) -> Self:
+        """Look at the files and the authorities now. :raises ConfigurationError: a file is not there."""
+        tls = settings.tls
+        if tls is None:
+            return cls((), (), False, source)
+        paths = (tls.certificate, tls.key, tls.client_ca, settings.sink_ca)
+        files = tuple(f"{path}:{_hash_of(path)}" for path in paths if path is not None)
+        listed = settings.devices.certificates | settings.administrators.certificates
+        is_asking = bool(listed) or tls.client_ca is not None or source is not None
+        return cls(files, tuple(source()) if source is not None else (), is_asking, source)
+
+    def again(self, settings: ServerSettings) -> Self:
+        """Look once more, with the same source."""
+        return self.of(settings, self.source)
+
+    def context(self, settings: ServerSettings) -> ssl.SSLContext | None:
+        """Return what to serve with, None for plain HTTP; raises ConfigurationError for files unfit."""
+        tls = settings.tls
+        if tls is None:
+            return None
+        anchors = TrustAnchors((tls.client_ca,) if tls.client_ca is not None else (), self.authorities)
+        return server_context(tls.certificate, tls.key, anchors if self.is_asking else None, tls.min_version)
+
+
+def _contexts_of(settings: ServerSettings, sources: TlsSources) -> ssl.SSLContext | None:
     """Return what to serve with; raises ConfigurationError for files that are unfit, the sinks' too."""
     tls = settings.tls
-    if tls is None:
-        return None
-    sink_context(settings.sink_ca or tls.client_ca, tls.certificate, tls.key)
-    return server_context(tls.certificate, tls.key, tls.client_ca, tls.min_version)
-
-
-def _digest_of(settings: ServerSettings) -> tuple[str, ...]:
-    """Return hashes of the files TLS is set up from; raises ConfigurationError for one that is not there."""
-    tls = settings.tls
-    if tls is None:
-        return ()
-    paths = (tls.certificate, tls.key, tls.client_ca, settings.sink_ca)
-    return tuple(f"{path}:{_hash_of(path)}" for path in paths if path is not None)
+    if tls is not None:
+        sink_context(settings.sink_ca or tls.client_ca, tls.certificate, tls.key)
+    return sources.context(settings)
 
 
 def _hash_of(path: Path) -> str:

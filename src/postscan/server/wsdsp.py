@@ -82,9 +82,11 @@ class WsDsp:
             "job created",
             token=job.token,
             process=job.process_name,
-            user=job.user.upn,
-            owner=job.owner,
-            origin=new.origin,
+            mode=self._admission.authenticator.mode.value,
+            user_sid=job.user.sid,
+            user_upn=job.user.upn,
+            vouched_by=job.vouched_by,
+            device=new.origin,
         )
         return dsp.CreatePostScanJobResponse(job_token=job.token).to_element()
 

@@ -10,8 +10,11 @@ from enum import Enum, auto
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
+from postscan.core.clock import SystemClock
 from postscan.core.log import get_logger
+from postscan.core.rates import BoundedLog
 from postscan.dpws.http.framing import Framing, framing_for
+from postscan.dpws.http.judged_tls import JudgedSession
 from postscan.dpws.http.limits import HttpLimits
 from postscan.dpws.http.messages import (
     MAX_HEAD_BYTES,
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _log = get_logger("http")
+_of_peers = BoundedLog(_log, SystemClock())
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -201,6 +205,8 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = False
         self._at_eof = False
         self._lost = False
+        # Whether the connection ends with the request that is being served.
+        self._is_last = False
         # Whether the request that is being served has its answer: there is only one.
         self._answered = False
         self._drained = asyncio.Event()
@@ -287,22 +293,32 @@ class Connection(asyncio.BufferedProtocol):
                 return "rate" if too_slow else None
         return None
 
+    def _tell(self, event: str, **what: object) -> None:
+        """Write what a peer did wrong into the log; of a flood, some."""
+        _of_peers.info(self.peer.address, event, peer=self.peer.address, **what)
+
     def abandon(self, why: str) -> None:
         """Close a connection that broke a time limit, is idle at shutdown, or must make room."""
         if self._transport is None or self._lost:
             return
         if why == "write":
             # What waits to be written would keep the connection open for as long as the peer likes.
-            _log.info("connection timed out", peer=self.peer.address, limit=why)
+            self._tell("connection timed out", limit=why)
             self._transport.abort()
             return
         if why in ("head", "idle", "rate"):
-            _log.info("connection timed out", peer=self.peer.address, limit=why)
+            self._tell("connection timed out", limit=why)
             if not self._answered:
                 self._transport.write(Response(408).encode(keep_alive=False))
         self._at_eof = True
         self._wake()
         self._transport.close()
+
+    def end_soon(self, why: str) -> None:
+        """Close the connection, now when it is idle, else after the request that is being served."""
+        self._is_last = True
+        if self.phase in IDLE_PHASES:
+            self.abandon(why)
 
     def tidy(self, now: float) -> None:
         """Give a large buffer back when nothing has come for a while."""
@@ -365,7 +381,7 @@ class Connection(asyncio.BufferedProtocol):
         except ConnectionLost:
             _log.debug("peer went away", peer=self.peer.address)
         except HttpRefused as refusal:
-            _log.info("request refused", peer=self.peer.address, status=int(refusal.status), why=str(refusal))
+            self._tell("request refused", status=int(refusal.status), why=str(refusal))
             self.send_raw(Response(refusal.status).encode(keep_alive=False))
             await self._linger()
         except asyncio.CancelledError:
@@ -392,10 +408,11 @@ class Connection(asyncio.BufferedProtocol):
         try:
             response = await self.host.handler(Request(self.peer, head, body))
         except HttpRefused as refusal:
-            _log.info("request refused", peer=self.peer.address, status=int(refusal.status), why=str(refusal))
+            self._tell("request refused", status=int(refusal.status), why=str(refusal))
             response = Response(refusal.status)
         whole = body.refusal is None and not body.held_back
-        keep_alive = head.keep_alive and whole and not self.host.stopping and not self._at_eof
+        ends = self._is_last or self.host.stopping or self._at_eof
+        keep_alive = head.keep_alive and whole and not ends
         self.send_raw(response.encode(keep_alive=keep_alive, head_only=head.method == "HEAD"))
         self._answered = True
         self._enter(Phase.WRITING)
@@ -449,7 +466,9 @@ class Connection(asyncio.BufferedProtocol):
 def _peer_of(transport: asyncio.Transport) -> Peer:
     name = transport.get_extra_info("peername")
     address, port = (str(name[0]), int(name[1])) if isinstance(name, tuple) else ("local", 0)
-    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
-    if tls is None:
-        return Peer(address, port)
-    return Peer(address, port, tls=True, certificate=tls.getpeercert(binary_form=True))
+    tls: ssl.SSLObject | JudgedSession | None = transport.get_extra_info("ssl_object")
+    if isinstance(tls, JudgedSession):
+        shown = tls.shown
+        return Peer(address, port, True, shown.certificate, shown.chain, shown.refused)
+    # The standard library's sessions ask for no certificate.
+    return Peer(address, port, tls=tls is not None)

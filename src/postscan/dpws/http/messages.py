@@ -13,6 +13,7 @@ from typing import Final
 import httptools
 
 from postscan.core.errors import FaultKind, FaultParty, PostscanError
+from postscan.dpws.http.certificates import RefusedCertificate
 
 MAX_HEAD_BYTES: Final = 16_384
 MAX_HEADERS: Final = 100
@@ -33,12 +34,19 @@ class HttpRefused(PostscanError):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end: address, and the client certificate (DER) when TLS gave one."""
+    """Who is at the other end.
+
+    ``certificate`` is the client's (DER), there only when it was found trusted, valid, strong and fit to
+    authenticate a client; ``chain`` leads from it to the authority that is trusted. One that was shown and
+    is not all of that is ``refused``.
+    """
 
     address: str
     port: int
     tls: bool = False
     certificate: bytes | None = None
+    chain: tuple[bytes, ...] = ()
+    refused: RefusedCertificate | None = None
 
 
 @dataclass(frozen=True, slots=True)

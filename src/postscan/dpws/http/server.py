@@ -52,7 +52,8 @@ class HttpHost:
         """Serve new connections with another context, from where TLS is served already; raises OSError.
 
         Nobody is turned away meanwhile: the old and the new listener share their sockets' queues. Requests
-        in flight end as they began; idle connections are closed, so that what was trusted is checked anew.
+        in flight end as they began; then, or at once where idle, their connections are closed, so that what
+        was trusted is checked anew.
         """
         renewed = []
         for server in self._secure:
@@ -65,8 +66,7 @@ class HttpHost:
         self._secure = renewed
         self._servers += renewed
         for connection in list(self._connections):
-            if connection.phase in IDLE_PHASES:
-                connection.abandon("renewal")
+            connection.end_soon("renewal")
 
     async def _serve(self, tls: ssl.SSLContext | None, **where: Any) -> asyncio.Server:
         return await asyncio.get_running_loop().create_server(
