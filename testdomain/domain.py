@@ -71,7 +71,7 @@ def missing() -> list[str]:
     for tool, package in _TOOLS.items():
         found = Path(tool).exists() if tool.startswith("/") else shutil.which(tool)
         if not found:
-            lacking.append(f"{tool} (Debian package {package}) is not installed")
+            lacking.append(f"{tool} (Debian package {package}) is not installed, or not in PATH")
     return lacking
 
 

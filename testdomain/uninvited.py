@@ -12,6 +12,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+from postscan.cli.output import quiet_logs
 from postscan.contracts.psp import read_process
 from postscan.core.errors import PostscanError
 from postscan.device.client import ScanServerClient, client_context
@@ -35,4 +36,5 @@ async def _ask(address: str, ca: str, certificate: str, key: str, sid: str, name
 
 
 if __name__ == "__main__":
+    quiet_logs()
     sys.exit(asyncio.run(_ask(*sys.argv[1:])))

@@ -12,6 +12,7 @@ from fuzz.targets import (
     host,
     http_body,
     http_head,
+    ldap,
     metadata,
     mime,
     mtom,
@@ -41,5 +42,6 @@ TARGETS: Final[dict[str, Target]] = {
         wsdsp,
         wsdsc,
         host,
+        ldap,
     )
 }
