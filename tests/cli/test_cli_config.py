@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import postscan.cli.certificate_checks
 import postscan.cli.checks
 from postscan.cli import main
 from postscan.cli.exit_codes import ExitCode
@@ -210,7 +211,7 @@ def test_the_dates_of_the_certificate_are_checked(
             moment = datetime.now(UTC) + timedelta(days=days)
             return cls.fromtimestamp(moment.timestamp(), UTC)
 
-    monkeypatch.setattr(postscan.cli.checks, "datetime", OtherDay)
+    monkeypatch.setattr(postscan.cli.certificate_checks, "datetime", OtherDay)
     code, report = check()
     found = [f for f in report["findings"] if f["key"] == "tls.certificate" and message in f["message"]]
     assert [finding["severity"] for finding in found] == [severity]

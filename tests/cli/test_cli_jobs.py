@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from postscan.cli import main
 from postscan.cli.admin_client import AdminClient, AdminRefused
@@ -39,6 +41,12 @@ def scan(desk: Desk, *arguments: str, wait: str = "30") -> dict[str, Any]:
     return told
 
 
+def fingerprint(desk: Desk) -> str:
+    """Return the SHA-256 hash of the certificate that alice's device shows."""
+    pem = (desk.made.pki / "users" / "alice.pem").read_bytes()
+    return x509.load_pem_x509_certificate(pem).fingerprint(hashes.SHA256()).hex()
+
+
 def jobs(desk: Desk, *arguments: str) -> int:
     """Run the command in this process, which is quick."""
     return main(["jobs", *arguments, "--config", str(desk.config)])
@@ -65,7 +73,9 @@ def test_a_job_is_shown_in_full(desk: Desk, capsys: pytest.CaptureFixture[str]) 
         "Completed (PostScanJobCompletedSuccessfully)",
         "Invoices (",
         "alice@example.com (S-1-5-21-",
-        "from 127.0.0.1",
+        "sent from",
+        "127.0.0.1",
+        f"their own certificate, sha256:{fingerprint(desk)}",
         "no longer in the spool",
         "Delivered",
         "_alice_001.png",
@@ -78,6 +88,7 @@ def test_everything_a_person_sees_a_script_gets_as_json(desk: Desk) -> None:
     job = desk.jobs("show", token)
     assert job["token"] == token
     assert job["origin"] == "127.0.0.1"
+    assert job["vouched_by"] == f"certificate:sha256:{fingerprint(desk)}"
     (document,) = job["documents"]
     assert (document["format"], len(document["sha256"])) == ("png", 64)
     (place,) = job["filters"][0]["destinations"]

@@ -364,12 +364,14 @@ def test_an_expired_certificate_is_told_before_anything_is_sent(
     assert f"the certificate {tmp_path / 'user.pem'} expired on " in capsys.readouterr().err
 
 
-def test_a_certificate_of_a_foreign_authority_is_among_what_may_be_wrong(
+def test_a_certificate_of_a_foreign_authority_is_refused_in_so_many_words(
     desk: Desk, page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pair = write_pair(issue_user(create_ca("Foreign"), desk.made.users[0]), tmp_path)
-    assert scan(desk, page, *pair) == ExitCode.UNREACHABLE
-    assert "an authority it does not trust" in capsys.readouterr().err
+    assert scan(desk, page, *pair) == ExitCode.REFUSED
+    told = capsys.readouterr().err
+    assert "The certificate comes from an authority that is not trusted." in told
+    assert "client_ca" in told
 
 
 def test_the_certificate_of_another_user_is_refused_with_advice(

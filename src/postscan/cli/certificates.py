@@ -18,6 +18,7 @@ from postscan.core.errors import ConfigurationError, PostscanError
 
 if TYPE_CHECKING:
     from postscan.cli.pki import KeyAlgorithm, KeyPair
+    from postscan.cli.settings import LoadedSettings
     from postscan.cli.settings_model import Settings
     from postscan.directory.model import User
 
@@ -75,7 +76,7 @@ def list_certificates(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = 
 
 @app.command("user")
 def issue_to_user(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Logon name or UPN, as users.toml has it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Logon name or UPN, as the directory has it.")],
     config: ConfigOption = DEFAULT_CONFIG,
     renew: RenewOption = False,
     ca_key: CaKeyOption = None,
@@ -85,9 +86,10 @@ def issue_to_user(
     """Issue the certificate by which devices prove that a user signed in at them; valid for a year."""
     from postscan.cli.pki import issue_user
 
-    settings = _settings(config)
-    user = asyncio.run(_user(settings, name))
-    folder = settings.tls.client_ca.parent / "users"
+    loaded = _loaded(config)
+    settings = loaded.settings
+    user = asyncio.run(_user(loaded, name))
+    folder = settings.tls.folder / "users"
     pair = issue_user(_authority(settings, ca_key), user, algorithm=_algorithm(keys))
     _keep(Output(json), user.upn, pair, folder / f"{user.name}.pem", folder / f"{user.name}.key", renew=renew)
 
@@ -114,16 +116,21 @@ def issue_to_server(
 
 
 def _settings(config: Path) -> Settings:
+    return _loaded(config).settings
+
+
+def _loaded(config: Path) -> LoadedSettings:
     from postscan.cli.settings import load_settings
 
     quiet_logs()
-    return load_settings(config, os.environ).settings
+    return load_settings(config, os.environ)
 
 
 def _files(settings: Settings) -> Iterator[tuple[Path, str]]:
-    yield settings.tls.client_ca, "authority"
+    if settings.tls.client_ca:
+        yield Path(settings.tls.client_ca), "authority"
     yield settings.tls.certificate, f"server {settings.server.fqdn}"
-    for path in sorted((settings.tls.client_ca.parent / "users").glob("*.pem")):
+    for path in sorted((settings.tls.folder / "users").glob("*.pem")):
         yield path, f"user {path.stem}"
 
 
@@ -139,18 +146,27 @@ def _expiry(path: Path) -> datetime:
         ) from error
 
 
-async def _user(settings: Settings, name: str) -> User:
-    from postscan.directory.embedded import EmbeddedDirectory
+async def _user(loaded: LoadedSettings, name: str) -> User:
+    from postscan.cli.directories import directory_of
 
-    directory = EmbeddedDirectory(settings.directory.folder, domain=settings.directory_domain)
-    user = await directory.user_by_name(name)
-    if user is None:
-        problems = "".join(f" What is wrong there: {problem}" for problem in directory.problems()[:1])
+    directory = directory_of(loaded)
+    try:
+        user = await directory.user_by_name(name)
+    finally:
+        await directory.close()
+    if user is not None:
+        return user
+    said = loaded.settings.directory
+    if said.is_active:
         raise NotIssued(
-            f"the directory knows no user {name!r}",
-            advice=f"Add a [[user]] to {settings.directory.folder / 'users.toml'} first.{problems}",
+            f"the domain {loaded.settings.directory_domain} knows no user {name!r}",
+            advice="Write the logon name (alice) or the UPN (alice@example.com).",
         )
-    return user
+    problems = "".join(f" What is wrong there: {problem}" for problem in directory.problems()[:1])
+    raise NotIssued(
+        f"the directory knows no user {name!r}",
+        advice=f"Add a [[user]] to {said.folder / 'users.toml'} first.{problems}",
+    )
 
 
 def _algorithm(text: str) -> KeyAlgorithm:
@@ -168,7 +184,12 @@ def _authority(settings: Settings, ca_key: Path | None) -> KeyPair:
 
     from postscan.cli.pki import KeyPair
 
-    certificate_path = settings.tls.client_ca
+    if not settings.tls.client_ca:
+        raise NotIssued(
+            "there is no authority of our own: tls.client_ca is empty",
+            advice="Ask the authority of the directory for certificates.",
+        )
+    certificate_path = Path(settings.tls.client_ca)
     key_path = ca_key or certificate_path.with_suffix(".key")
     try:
         certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())

@@ -5,13 +5,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import shutil
-import ssl
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 
 from cryptography import x509
@@ -19,37 +15,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import postscan
-from postscan.cli.process_checks import problems_of
+from postscan.cli.certificate_checks import check_authorities, check_dates, read_certificates, read_file
+from postscan.cli.directory_findings import check_directory
+from postscan.cli.findings import Finding, problem, warning
 from postscan.cli.settings import LoadedSettings, Settings
+from postscan.core.errors import ConfigurationError
 from postscan.directory.embedded import EmbeddedDirectory
 from postscan.filters.mounts import missing_mount
-
-_RENEW_BEFORE = timedelta(days=30)
-
-
-class Severity(StrEnum):
-    """How bad a finding is: with a problem the server does not work as set, a warning can wait."""
-
-    PROBLEM = "problem"
-    WARNING = "warning"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong: the dotted key it belongs to, what is wrong, and what to do."""
-
-    key: str
-    severity: Severity
-    message: str
-    advice: str
-
-
-def _problem(key: str, message: str, advice: str) -> Finding:
-    return Finding(key, Severity.PROBLEM, message, advice)
-
-
-def _warning(key: str, message: str, advice: str) -> Finding:
-    return Finding(key, Severity.WARNING, message, advice)
+from postscan.server.revocation.files import read_file as read_file_of_lists
 
 
 def check_installation(loaded: LoadedSettings) -> list[Finding]:
@@ -60,7 +33,8 @@ def check_installation(loaded: LoadedSettings) -> list[Finding]:
         *_check_keys(settings),
         *_check_client_ca(settings),
         *_check_sink_ca(settings),
-        *_check_directory(settings),
+        *_check_revocation(settings),
+        *check_directory(loaded),
         *check_data_folder(settings),
         *_check_file_shares(settings),
         *_check_administrators(settings),
@@ -68,47 +42,24 @@ def check_installation(loaded: LoadedSettings) -> list[Finding]:
     ]
 
 
-def _read(path: Path, key: str) -> bytes | Finding:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return _problem(
-            key, f"{path} does not exist", "name the right file, or make an installation with init"
-        )
-    except OSError as error:
-        return _problem(key, f"{path} cannot be read: {error.strerror}", "let the server's account read it")
-
-
-def _certificates(path: Path, key: str) -> list[x509.Certificate] | Finding:
-    pem = _read(path, key)
-    if isinstance(pem, Finding):
-        return pem
-    try:
-        return x509.load_pem_x509_certificates(pem)
-    except ValueError:
-        return _problem(
-            key, f"{path} holds no PEM certificate", "write -----BEGIN CERTIFICATE----- blocks there"
-        )
-
-
 def _check_certificate(settings: Settings) -> Iterator[Finding]:
     if not settings.tls.enabled:
-        yield _warning(
+        yield warning(
             "tls.enabled",
             "pages and names travel in clear text",
             "set enabled = true outside of a laboratory",
         )
         return
     path, key = settings.tls.certificate, "tls.certificate"
-    found = _certificates(path, key)
+    found = read_certificates(path, key)
     if isinstance(found, Finding):
         yield found
         return
     certificate = found[0]
-    yield from _check_dates(certificate, path, key)
+    yield from check_dates(certificate, path, key)
     fqdn = settings.server.fqdn
     if not _covers(certificate, fqdn):
-        yield _problem(
+        yield problem(
             key,
             f"{path} is not valid for {fqdn}: its names are {', '.join(_names(certificate)) or 'none'}",
             "have a certificate issued whose subjectAltName holds server.fqdn, or correct server.fqdn",
@@ -118,17 +69,17 @@ def _check_certificate(settings: Settings) -> Iterator[Finding]:
     except x509.ExtensionNotFound:
         purposes = None
     if purposes is not None and ExtendedKeyUsageOID.SERVER_AUTH not in purposes:
-        yield _problem(
+        yield problem(
             key, f"{path} is not for a server", "have one issued with extended key usage serverAuth"
         )
-    private = _read(settings.tls.key, "tls.key")
+    private = read_file(settings.tls.key, "tls.key")
     if isinstance(private, Finding):
         yield private
         return
     try:
         loaded = load_pem_private_key(private, None)
     except (ValueError, TypeError):
-        yield _problem(
+        yield problem(
             "tls.key",
             f"{settings.tls.key} holds no private key that can be read without a password",
             "write the key there as PEM, without encryption, mode 0600",
@@ -136,24 +87,11 @@ def _check_certificate(settings: Settings) -> Iterator[Finding]:
         return
     spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if loaded.public_key().public_bytes(*spki) != certificate.public_key().public_bytes(*spki):
-        yield _problem(
+        yield problem(
             "tls.key",
             f"{settings.tls.key} is not the key of {path}",
             "put the certificate and the key that were made together beside each other",
         )
-
-
-def _check_dates(certificate: x509.Certificate, path: Path, key: str) -> Iterator[Finding]:
-    now = datetime.now(UTC)
-    end = certificate.not_valid_after_utc
-    if now < certificate.not_valid_before_utc:
-        yield _problem(
-            key, f"{path} is valid only from {certificate.not_valid_before_utc:%Y-%m-%d}", "check the clock"
-        )
-    elif now > end:
-        yield _problem(key, f"{path} expired on {end:%Y-%m-%d}", "have a new certificate issued")
-    elif end - now < _RENEW_BEFORE:
-        yield _warning(key, f"{path} expires on {end:%Y-%m-%d}", "have a new certificate issued in time")
 
 
 def _names(certificate: x509.Certificate) -> list[str]:
@@ -186,7 +124,7 @@ def _check_keys(settings: Settings) -> Iterator[Finding]:
         except FileNotFoundError:
             continue
         if mode & 0o077:
-            yield _problem(
+            yield problem(
                 "tls.key",
                 f"{path} can be read by others (mode {stat.S_IMODE(mode):04o})",
                 f"chmod 600 {path}, and have a new one issued if others used this machine",
@@ -194,73 +132,50 @@ def _check_keys(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_client_ca(settings: Settings) -> Iterator[Finding]:
-    if settings.server.mode == "authenticated" and settings.tls.enabled:
-        yield from _check_authorities(settings.tls.client_ca, "tls.client_ca")
+    if settings.server.mode == "authenticated" and settings.tls.enabled and settings.tls.client_ca:
+        yield from check_authorities(Path(settings.tls.client_ca), "tls.client_ca")
+
+
+def _check_revocation(settings: Settings) -> Iterator[Finding]:
+    key = "revocation.crl_files"
+    for path in settings.revocation.crl_files:
+        try:
+            read_file_of_lists(path)
+        except ConfigurationError as error:
+            yield problem(key, str(error), error.what_to_do)
+    if settings.revocation.fetch_from_loopback:
+        yield warning(
+            "revocation.fetch_from_loopback",
+            "is true: certificates can make the server ask addresses of this machine",
+            "set it to false outside of a laboratory",
+        )
 
 
 def _check_sink_ca(settings: Settings) -> Iterator[Finding]:
     if settings.eventing.sink_ca:
-        yield from _check_authorities(settings.eventing.sink_ca, "eventing.sink_ca")
-
-
-def _check_authorities(path: Path, key: str) -> Iterator[Finding]:
-    found = _certificates(path, key)
-    if isinstance(found, Finding):
-        yield found
-        return
-    for certificate in found:
-        yield from _check_dates(certificate, path, key)
-        try:
-            authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-        except x509.ExtensionNotFound:
-            authority = False
-        if not authority:
-            yield _problem(
-                key,
-                f"{certificate.subject.rfc4514_string()} in {path} is no certificate authority",
-                "put the authority's certificate there, not a user's or a server's",
-            )
-    try:
-        ssl.create_default_context(cafile=path)
-    except (ssl.SSLError, OSError) as error:
-        yield _problem(key, f"{path} cannot be used by TLS: {error}", "write it anew as PEM")
-
-
-def _check_directory(settings: Settings) -> Iterator[Finding]:
-    folder, key = settings.directory.folder, "directory.folder"
-    if not folder.is_dir():
-        yield _problem(key, f"there is no folder {folder}", "name the directory's folder")
-        return
-    invalid = set()
-    for stored in sorted((folder / "processes").glob("*.xml")):
-        for problem in problems_of(stored.read_bytes(), settings):
-            invalid.add(stored)
-            yield _problem(key, f"{stored}:{problem.line}: {problem.message}", problem.advice)
-    for found in EmbeddedDirectory(folder, domain=settings.directory_domain).problems():
-        if found.path not in invalid:
-            yield _problem(key, str(found), "correct the file; until then the entry is left out")
+        yield from check_authorities(settings.eventing.sink_ca, "eventing.sink_ca")
 
 
 def check_data_folder(settings: Settings) -> Iterator[Finding]:
     """Check that the data folder is there, writable, private and in a sensible place (abuse case 29)."""
     folder, key = settings.server.data, "server.data"
     if not folder.is_dir():
-        yield _problem(key, f"there is no folder {folder}", f"mkdir -m 700 {folder}")
+        yield problem(key, f"there is no folder {folder}", f"mkdir -m 700 {folder}")
         return
     mode = stat.S_IMODE(folder.stat().st_mode)
     if mode & 0o002:
-        yield _problem(key, f"anyone may write to {folder} (mode {mode:04o})", f"chmod 700 {folder}")
+        yield problem(key, f"anyone may write to {folder} (mode {mode:04o})", f"chmod 700 {folder}")
     elif mode & 0o077:
-        yield _warning(key, f"others may look into {folder} (mode {mode:04o})", f"chmod 700 {folder}")
+        yield warning(key, f"others may look into {folder} (mode {mode:04o})", f"chmod 700 {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
-        yield _problem(key, f"{folder} is not writable", "give it to the account the server runs as")
+        yield problem(key, f"{folder} is not writable", "give it to the account the server runs as")
     real = folder.resolve()
     for code in {Path(postscan.__file__).resolve().parent, Path(sys.prefix).resolve() / "lib"}:
         if real.is_relative_to(code):
-            yield _problem(key, f"{folder} lies among program files ({code})", "choose another folder")
+            yield problem(key, f"{folder} lies among program files ({code})", "choose another folder")
     free = shutil.disk_usage(folder).free
     if free < settings.limits.min_free_bytes:
-        yield _problem(
+        yield problem(
             key,
             f"{free} bytes are free at {folder}; below limits.min_free_bytes"
             f" ({settings.limits.min_free_bytes}) no job begins",
@@ -274,16 +189,16 @@ def _check_file_shares(settings: Settings) -> Iterator[Finding]:
     data = settings.server.data.resolve()
     for key, path in shares:
         if not path.is_dir():
-            yield _problem(key, f"there is no folder {path}", "make or mount it, or take it out")
+            yield problem(key, f"there is no folder {path}", "make or mount it, or take it out")
             continue
         if not os.access(path, os.W_OK | os.X_OK):
-            yield _problem(key, f"{path} is not writable", "let the account the server runs as write there")
+            yield problem(key, f"{path} is not writable", "let the account the server runs as write there")
         real = path.resolve()
         away = missing_mount(real)
         if away is not None:
-            yield _problem(key, f"nothing is mounted at {away}", f"mount {away}")
+            yield problem(key, f"nothing is mounted at {away}", f"mount {away}")
         if data.is_relative_to(real) or real.is_relative_to(data):
-            yield _problem(
+            yield problem(
                 key, f"{path} and the data folder lie in each other", "keep deliveries and server.data apart"
             )
 
@@ -293,16 +208,18 @@ def _check_administrators(settings: Settings) -> Iterator[Finding]:
     if allowed.certificates:
         return
     if settings.server.mode == "unauthenticated":
-        yield _warning(
+        yield warning(
             "administrators.certificates",
             "nobody may administer this server over the network: in unauthenticated mode no group counts",
             "list the SHA-256 fingerprint of an administrator's certificate",
         )
         return
+    if settings.directory.is_active:
+        return  # `postscan directory check` asks the domain
     directory = EmbeddedDirectory(settings.directory.folder, domain=settings.directory_domain)
     if not any(directory.knows_group(group) for group in allowed.groups):
         names = ", ".join(allowed.groups) or "none is named"
-        yield _warning(
+        yield warning(
             "administrators.groups",
             f"nobody may administer this server over the network: no user is in these groups ({names})",
             "put a user into one of them in users.toml, or list a certificate in administrators.certificates",
@@ -311,19 +228,19 @@ def _check_administrators(settings: Settings) -> Iterator[Finding]:
 
 def _check_consistency(settings: Settings) -> Iterator[Finding]:
     if settings.server.mode == "unauthenticated" and not settings.devices.allow:
-        yield _problem(
+        yield problem(
             "devices.allow",
             "in unauthenticated mode with no device allowed, every job is refused",
             "list the devices' addresses, networks or certificate fingerprints",
         )
     if settings.server.mode == "authenticated" and not settings.tls.enabled:
-        yield _problem(
+        yield problem(
             "server.mode",
             "without TLS there are no client certificates, so nobody can be authenticated",
             "set tls.enabled = true",
         )
     if settings.limits.max_job_bytes < settings.limits.max_image_bytes:
-        yield _warning(
+        yield warning(
             "limits.max_job_bytes",
             "an image of the largest size would not fit into a job",
             "set max_job_bytes to at least max_image_bytes",

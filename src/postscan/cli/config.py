@@ -29,7 +29,9 @@ def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> No
 
     Exit status: 0 when all is in order (warnings included), 3 when something is wrong.
     """
-    from postscan.cli.checks import Severity, check_installation
+    from postscan.cli.checks import check_installation
+    from postscan.cli.directory_findings import in_words
+    from postscan.cli.findings import Severity
     from postscan.cli.settings import load_settings
     from postscan.cli.settings_model import SECTIONS
     from postscan.cli.settings_text import toml_value, unit_of
@@ -60,6 +62,10 @@ def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> No
         whole=["key"],
     )
     output.line()
+    directory = in_words(loaded)
+    output.line(f"directory: {directory}")
+    if loaded.settings.directory.is_active:
+        output.line("  nobody was asked; `postscan directory check` walks the whole way to the domain")
     for finding in findings:
         output.line(f"{finding.severity}: {finding.key}: {finding.message}", style=_STYLES[finding.severity])
         output.line(f"  what to do: {finding.advice}")
@@ -69,6 +75,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> No
         {
             "file": loaded.path.absolute(),
             "ok": not problems,
+            "directory": directory,
             "settings": {dotted: _plain(entry) for dotted, entry in values.items()},
             "findings": [
                 {

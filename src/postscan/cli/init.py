@@ -32,7 +32,7 @@ def _checked_listen(text: str) -> str:
 
 
 def _checked_fqdn(text: str) -> str:
-    from postscan.cli.settings_model import parse_host_name
+    from postscan.cli.settings_base import parse_host_name
 
     try:
         return parse_host_name(text)

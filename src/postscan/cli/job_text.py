@@ -20,7 +20,8 @@ def print_job(output: Output, job: dict[str, Any]) -> None:
             ("state", said(job["state"], job["reasons"])),
             ("process", f"{process['name']} ({process['identifier']})"),
             ("user", f"{job['user']['upn']} ({job['user']['sid']})"),
-            ("sent by", f"{job['owner']} from {job['origin']}"),
+            ("sent from", job["origin"]),
+            ("user vouched for by", _voucher(job)),
             ("created", local_time(job["created"])),
             ("accepted", local_time(job["ended"])),
             ("completed", local_time(job["completed"])),
@@ -74,6 +75,17 @@ def _trouble(place: dict[str, Any]) -> str:
     """Return a destination's last error; most name the destination themselves."""
     error = place["last_error"] or "no reason known"
     return error if place["label"] in error else f"{place['label']}: {error}"
+
+
+def _voucher(job: dict[str, Any]) -> str:
+    """Return who says that the job is its user's."""
+    who = job["vouched_by"]
+    if who is None:
+        return "not recorded"
+    kind, _, which = who.partition(":")
+    if kind == "certificate":
+        return f"their own certificate, {which}"
+    return f"the device {which}"
 
 
 def _kept(job: dict[str, Any]) -> str:

@@ -35,13 +35,16 @@ COMMAND_GROUPS: dict[str, CommandGroup] = {
     "discover": CommandGroup("discover", "Search the network for devices and scan servers."),
     "server": CommandGroup("server", "Look after a scan server over the network, as its administrator."),
     "jobs": CommandGroup("jobs", "Follow, cancel and deliver again the jobs of the server here."),
-    "processes": CommandGroup("processes", "List, show and validate scan processes."),
+    "processes": CommandGroup("processes", "List, validate, move and edit scan processes."),
+    "directory": CommandGroup("directory", "Check the directory, and publish the certificate in it."),
+    "secrets": CommandGroup("secrets", "Enter, list and remove passwords that the server needs."),
     "certificates": CommandGroup("certificates", "List, issue and renew certificates."),
     "config": CommandGroup("config", "Check the settings and everything they name."),
 }
 
 _FILES = [
     ("server.toml", "the server's settings; paths in it are relative to its folder"),
+    ("secrets.toml", "passwords that were entered with `postscan secrets set`; the server's alone"),
     ("pki/", "the certificates of the authority, the server and the users; *.key files are private"),
     ("directory/users.toml", "the users: security identifier, names, mail, groups"),
     ("directory/processes/", "the scan processes: *.xml, each beside a *.toml that says who may use it"),
@@ -51,6 +54,8 @@ _FILES = [
 _ENVIRONMENT = [
     ("POSTSCAN_CONFIG", "the settings file when --config is not given"),
     ("POSTSCAN_<SECTION>__<KEY>", "overrides one setting, such as POSTSCAN_SERVER__LISTEN=0.0.0.0:5362"),
+    ("POSTSCAN_SECRET_<NAME>", "a secret, such as POSTSCAN_SECRET_DIRECTORY_PASSWORD"),
+    ("CREDENTIALS_DIRECTORY", "where systemd put secrets (LoadCredential=directory.password:...)"),
     ("POSTSCAN_DEBUG", "set to 1, the same as --debug"),
     ("NO_COLOR", "set to anything: no colour"),
 ]
@@ -68,6 +73,8 @@ _EXAMPLES = [
     ("postscan server reload --config scans/server.toml", "put changed settings into force"),
     ("postscan processes list --config scans/server.toml --user alice", "see what alice may use"),
     ("postscan processes validate invoices.xml", "check a scan process before it goes into service"),
+    ("postscan processes export --to backup --config scans/server.toml", "keep the scan processes as files"),
+    ("postscan processes diff backup --config scans/server.toml", "see what importing them would change"),
 ]
 
 _COMPLETION_OPTIONS = {"install_completion", "show_completion"}

@@ -16,6 +16,7 @@ from postscan.cli.output import Output, print_error
 from postscan.cli.process_source import DirectoryOption, find, find_user, opened, settings_of
 
 if TYPE_CHECKING:
+    from postscan.cli.settings import LoadedSettings
     from postscan.directory.model import StoredProcess
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -112,7 +113,7 @@ def validate(
     directory: DirectoryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Check scan process files before they go into service.
+    """Check scan process files before they go into service, or those that the directory has.
 
     Checked are the XML, the schema and the filters, and with --config (or ./server.toml) also that the
     scan process is this server's and that the server may deliver where it says.
@@ -123,20 +124,16 @@ def validate(
 
     output = Output(json)
     loaded = settings_of(config)
-    folder = directory or (loaded.settings.directory.folder if loaded else None)
-    if not files and folder is None:
-        raise typer.BadParameter("name files, or the directory with --config or --directory")
-    paths = _xml_files(files or [folder / "processes"] if folder else files or [])
     results = []
-    for path in paths:
-        problems = problems_of(path.read_bytes(), loaded.settings if loaded else None)
-        results.append((path, problems))
+    for name, xml in _sources(files or [], directory, loaded):
+        problems = problems_of(xml, loaded.settings if loaded else None)
+        results.append((name, problems))
         if not problems:
-            output.line(f"{path}: valid", style="green")
+            output.line(f"{name}: valid", style="green")
         for problem in problems:
-            output.line(f"{path}:{problem.line}: {problem.message}", style="red")
+            output.line(f"{name}:{problem.line}: {problem.message}", style="red")
             output.line(f"  what to do: {problem.advice}")
-    if not paths:
+    if not results:
         output.line("There are no scan processes (*.xml) there.")
     if loaded is None:
         output.line("Not checked without --config: the server's name, and where it may deliver.")
@@ -144,14 +141,14 @@ def validate(
     output.result(
         [
             {
-                "file": str(path),
+                "file": name,
                 "valid": not problems,
                 "problems": [
                     {"line": found.line, "message": found.message, "advice": found.advice}
                     for found in problems
                 ],
             }
-            for path, problems in results
+            for name, problems in results
         ]
     )
     if invalid:
@@ -169,6 +166,23 @@ async def _listed(
         else:
             found = await directory.processes_for(await find_user(directory, user))
         return found, [str(problem) for problem in directory.problems()]
+
+
+def _sources(
+    files: Sequence[Path], folder: Path | None, loaded: LoadedSettings | None
+) -> list[tuple[str, bytes]]:
+    """Return what to check, each by a name that finds it: files, or what stands in a domain."""
+    if not files and folder is None and loaded is not None and loaded.settings.directory.is_active:
+        found, wrong = asyncio.run(_listed(loaded.path, None, None))
+        for problem in wrong:
+            print_error(problem, warning=True)
+        return [(f"{one.display_name} ({one.identifier})", one.xml) for one in found]
+    if not files:
+        folder = folder or (loaded.settings.directory.folder if loaded is not None else None)
+        if folder is None:
+            raise typer.BadParameter("name files, or the directory with --config or --directory")
+        files = [folder / "processes"]
+    return [(str(path), path.read_bytes()) for path in _xml_files(files)]
 
 
 def _xml_files(paths: Sequence[Path]) -> list[Path]:

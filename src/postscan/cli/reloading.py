@@ -26,6 +26,7 @@ LIVE: Final = frozenset(
         *(f"limits.{key}" for key in ("keep_alive_seconds", "min_rate_bytes", "min_rate_window_seconds")),
         *(f"fileshare.{key}" for key in ("roots", "folder_mode", "time_zone", "unc_map")),
         *(f"administrators.{key}" for key in ("groups", "certificates", "history_jobs")),
+        *(f"revocation.{key}" for key in SECTIONS["revocation"].model_fields),
         "devices.allow",
     }
 )

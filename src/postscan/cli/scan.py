@@ -20,26 +20,20 @@ from postscan.cli.options import DEFAULT_CONFIG, JsonOption, OptionalConfigOptio
 from postscan.cli.output import Output, print_error, progress, quiet_logs
 from postscan.cli.scan_output import TerminalWatcher, counted, print_outcome
 from postscan.cli.server_search import AUTO, find_server
-from postscan.core.errors import ConfigurationError, PostscanError
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from postscan.cli.scan_identity import Asked, DirectorySource, WalkUp
     from postscan.cli.settings import LoadedSettings
     from postscan.contracts.keywords import DocumentFormat
+    from postscan.core.secret import Secret
     from postscan.device.imaging.scanned import ScannedImage
     from postscan.device.session import Outcome, ScanSession
     from postscan.device.ticket import PageWishes
-    from postscan.directory.embedded import EmbeddedDirectory
-    from postscan.directory.model import StoredProcess, User
+    from postscan.directory.model import StoredProcess
 
 app = typer.Typer(rich_markup_mode=None)
-
-
-class NotAllowed(PostscanError):
-    """What was asked for is not among what this user may use."""
-
-    exit_code = ExitCode.REFUSED
 
 
 def _checked_server(text: str | None) -> str | None:
@@ -77,7 +71,29 @@ def scan(
     process: Annotated[
         str, typer.Option("--process", "-p", metavar="NAME", help="The scan process, by name or identifier.")
     ],
-    user: Annotated[str, typer.Option("--user", "-u", metavar="NAME", help="Who scans: logon name or UPN.")],
+    user: Annotated[
+        str | None,
+        typer.Option(
+            "--user",
+            "-u",
+            metavar="NAME",
+            help="Who scans: logon name or UPN. Without it, whose certificate --cert is.",
+        ),
+    ] = None,
+    ask_password: Annotated[
+        bool,
+        typer.Option("--ask-password", help="Sign in to the Active Directory; asks, without showing it."),
+    ] = False,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The same, with the password in a file that is yours (0600)."),
+    ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DOMAIN", help="Sign in to this domain, found by DNS, where there are no settings."
+        ),
+    ] = None,
     server: Annotated[
         str | None,
         typer.Option(
@@ -159,30 +175,31 @@ def scan(
 
     Without --config or --directory, server.toml is taken from the current folder.
 
+    With a password the user signs in to the Active Directory, which says who they are and which scan
+    processes they may read. Where it publishes the server's certificate, no other is accepted.
+
     Exit status: 0 when everything was delivered (or, with --wait 0, accepted), 4 when the server refused, 5
     when it could not be reached, 6 when not everything was delivered, or not within --wait.
     """
+    from postscan.cli.scan_identity import Asked, DirectorySource
     from postscan.contracts.keywords import JobState
     from postscan.device.ticket import PageWishes
-    from postscan.directory.embedded import EmbeddedDirectory
 
     quiet_logs()
-    loaded = _settings(config, directory)
+    if user is None and certificate is None:
+        raise typer.BadParameter("say who scans: --user NAME, or --cert FILE")
+    loaded = _settings(config, directory or domain)
     if loaded is not None:
-        directory = directory or loaded.settings.directory.folder
-        pki = pki or loaded.settings.tls.client_ca.parent
-    if directory is None:
-        raise ConfigurationError(
-            "no directory to look up the user and the scan process",
-            advice="Name it with --directory DIR, or the server's settings with --config FILE.",
-        )
+        pki = pki or loaded.settings.tls.folder
+    asked = Asked(process, user, _password(user, ask_password, password_file), certificate)
+    if domain is not None and asked.password is None:
+        raise typer.BadParameter("--domain goes with --ask-password or --password-file")
     output = Output(json)
     run = _Scan(
         output=output,
         files=files,
-        directory=EmbeddedDirectory(
-            directory, domain=loaded.settings.directory_domain if loaded is not None else None
-        ),
+        asked=asked,
+        source=DirectorySource(loaded, directory, domain, ca),
         keys=Keys(pki, ca, certificate, key),
         wishes=PageWishes(_format(image_format), quality, resolution, color),
         take_ticket=ticket,
@@ -195,7 +212,7 @@ def scan(
     )
     try:
         with _termination_as_interruption():
-            outcome = run.run(process, user)
+            outcome = run.run()
     except KeyboardInterrupt:
         if run.session is not None and run.session.accepted:
             output.line(f"job {run.session.token} was accepted: the server delivers it without us")
@@ -220,10 +237,24 @@ def _termination_as_interruption() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _settings(config: Path | None, directory: Path | None) -> LoadedSettings | None:
+def _password(user: str | None, ask: bool, file: Path | None) -> Secret | None:
+    """Return the password to sign in with, None when the user shows none."""
+    from postscan.cli.secret_file import read_secret_file
+    from postscan.cli.secrets import read_secret
+
+    if ask and file is not None:
+        raise typer.BadParameter("--ask-password and --password-file exclude each other")
+    if (ask or file is not None) and user is None:
+        raise typer.BadParameter("a password is somebody's: add --user NAME")
+    if file is not None:
+        return read_secret_file(file)
+    return read_secret(f"password of {user}", twice=False) if ask else None
+
+
+def _settings(config: Path | None, otherwise: object) -> LoadedSettings | None:
     from postscan.cli.settings import load_settings
 
-    if config is None and directory is None and DEFAULT_CONFIG.exists():
+    if config is None and otherwise is None and DEFAULT_CONFIG.exists():
         config = DEFAULT_CONFIG
     return load_settings(config, os.environ) if config is not None else None
 
@@ -240,7 +271,8 @@ class _Scan:
 
     output: Output
     files: list[Path]
-    directory: EmbeddedDirectory
+    asked: Asked
+    source: DirectorySource
     keys: Keys
     wishes: PageWishes
     take_ticket: bool
@@ -252,19 +284,20 @@ class _Scan:
     cancel_after: int | None
     session: ScanSession | None = field(default=None, init=False)
 
-    def run(self, process_name: str, user_name: str) -> Outcome:
+    def run(self) -> Outcome:
         """Scan.
 
         :raises PostscanError: a wrong name, a file that is no image, a refusal, a server out of reach.
         """
-        from postscan.device.client import client_context
+        from postscan.cli.scan_identity import walk_up
         from postscan.device.ticket import settle
         from postscan.device.transcode import prepare
 
-        user, process = asyncio.run(self._look_up(user_name, process_name))
+        found = asyncio.run(walk_up(self.source, self.asked))
+        user, process = found.user, found.process
         wishes = settle(process.process.scan_ticket, self.wishes, take_defaults=self.take_ticket)
         certificate, key = self.keys.pair_of(user.name)
-        tls = client_context(self.keys.authority, certificate, key)
+        tls = self._trust(found, certificate, key)
         with progress(self.output) as bars:
             bar = bars.task("preparing the pages")
             # Outside of any event loop, so that Ctrl-C ends it at once.
@@ -280,18 +313,33 @@ class _Scan:
                 f"{process.display_name}, for {user.upn}: {counted(len(images), 'image')},"
                 f" {sum(image.size for image in images):,} bytes, to {address}"
             )
+            if found.pin is not None:
+                self.output.line("the directory publishes this server's certificate: no other is accepted")
             bar.set_total(len(images))
             watcher = TerminalWatcher(self.output, bar, len(images))
             if certificate is None and self.keys.pki is not None and self._wants_certificates():
                 watcher.trouble(f"no certificate of {user.name} in {self.keys.pki / 'users'}: going without")
-            return asyncio.run(self._send(address, tls, user, process, images, watcher))
+            return asyncio.run(self._send(address, tls, found, images, watcher))
+
+    def _trust(self, found: WalkUp, certificate: Path | None, key: Path | None) -> SSLContext:
+        """Trust the authority that was named, and those of the directory."""
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        from postscan.device.client import client_context
+
+        authority = self.keys.authority
+        if found.roots and self.keys.ca is None and authority is not None and not authority.exists():
+            authority = None  # an installation whose authority is the domain's
+        tls = client_context(authority, certificate, key, found.pin)
+        for root in found.roots:
+            tls.load_verify_locations(cadata=root.public_bytes(Encoding.DER))
+        return tls
 
     async def _send(
         self,
         address: str,
         tls: SSLContext,
-        user: User,
-        process: StoredProcess,
+        found: WalkUp,
         images: list[ScannedImage],
         watcher: TerminalWatcher,
     ) -> Outcome:
@@ -300,18 +348,14 @@ class _Scan:
 
         async with ScanServerClient(address, tls=tls, on_retry=watcher.again) as client:
             self.session = ScanSession(
-                client, user, watcher, sink_address=self.notify_address, use_events=self.use_events
+                client, found.user, watcher, sink_address=self.notify_address, use_events=self.use_events
             )
             return await self.session.run(
-                process,
+                found.process,
                 _one_by_one(images),
                 wait_seconds=self.wait_seconds,
                 cancel_after=self.cancel_after,
             )
-
-    async def _look_up(self, user_name: str, process_name: str) -> tuple[User, StoredProcess]:
-        user = await self._user(user_name)
-        return user, await self._process(user, process_name)
 
     def _wants_certificates(self) -> bool:
         return self.loaded is None or self.loaded.settings.server.mode == "authenticated"
@@ -334,31 +378,6 @@ class _Scan:
             scheme = "https" if self.loaded.settings.tls.enabled else "http"
             port = self.loaded.settings.server.listen_address[1]
         return address_of(name, port, scheme)
-
-    async def _user(self, name: str) -> User:
-        user = await self.directory.user_by_name(name)
-        if user is None:
-            raise NotAllowed(
-                f"the directory knows no user {name!r}",
-                advice="Write the logon name or user principal name that users.toml has." + self._problems(),
-            )
-        return user
-
-    async def _process(self, user: User, wanted: str) -> StoredProcess:
-        granted = await self.directory.processes_for(user)
-        key = wanted.strip("{}").casefold()
-        for process in granted:
-            if key in (process.display_name.casefold(), str(process.identifier)):
-                return process
-        names = ", ".join(f"“{p.display_name}”" for p in granted) or "none"
-        raise NotAllowed(
-            f"{user.upn} has no scan process {wanted!r}",
-            advice=f"Those this user may use: {names}." + self._problems(),
-        )
-
-    def _problems(self) -> str:
-        found = self.directory.problems()
-        return f" Besides, the directory has wrong files: {found[0]}" if found else ""
 
 
 async def _one_by_one(images: list[ScannedImage]) -> AsyncIterator[ScannedImage]:

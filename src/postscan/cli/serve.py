@@ -72,7 +72,8 @@ def _log_is_json(loaded: LoadedSettings) -> bool:
 
 
 def _log_findings(loaded: LoadedSettings) -> None:
-    from postscan.cli.checks import Severity, check_installation
+    from postscan.cli.checks import check_installation
+    from postscan.cli.findings import Severity
     from postscan.core.log import get_logger
 
     log = get_logger("server")

@@ -131,7 +131,7 @@ class _Target:
         scheme = "https" if settings.tls.enabled else "http"
         own = address_of(settings.server.fqdn, settings.server.listen_address[1], scheme)
         keys = self.keys
-        pki = keys.pki or settings.tls.client_ca.parent
+        pki = keys.pki or settings.tls.folder
         return self.server or own, Keys(pki, keys.ca, keys.certificate, keys.key)
 
 

@@ -6,7 +6,7 @@ import difflib
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, SettingsError
 
-from postscan.cli.settings_model import SECTIONS, Section, Settings
+from postscan.cli.secret_store import Secrets
+from postscan.cli.settings_base import Contradiction, Section
+from postscan.cli.settings_model import SECTIONS, Settings
 from postscan.core.errors import ConfigurationError
 
 DEFAULT = "default"
@@ -32,12 +34,14 @@ class LoadedSettings:
 
     ``origins`` has for each dotted key ``default``, ``file``, or ``environment`` and the variable's name.
     Paths in ``settings`` are absolute (those given relative are relative to ``base``, the file's folder).
+    ``secrets`` finds what the settings need and do not hold.
     """
 
     settings: Settings
     origins: dict[str, str]
     path: Path
     base: Path
+    secrets: Secrets
 
 
 def load_settings(path: Path, env: Mapping[str, str]) -> LoadedSettings:
@@ -66,8 +70,11 @@ def load_settings(path: Path, env: Mapping[str, str]) -> LoadedSettings:
     try:
         settings = Settings(**merged)  # type: ignore[arg-type]  # validated by this very call
     except ValidationError as error:
-        raise _explain(error, path, origins) from error
-    return LoadedSettings(_resolve(settings, base), origins, path, base)
+        raise _explain([_explain_one(found, path, origins) for found in error.errors()]) from error
+    wrong = [_explain_contradiction(found, path, origins) for found in settings.contradictions()]
+    if wrong:
+        raise _explain(wrong)
+    return LoadedSettings(_resolve(settings, base), origins, path, base, Secrets(base / "secrets.toml", env))
 
 
 def _read_file(path: Path) -> Values:
@@ -165,19 +172,24 @@ def _resolve(settings: Settings, base: Path) -> Settings:
     return settings.model_copy(update=sections)
 
 
-def _explain(error: ValidationError, path: Path, origins: Mapping[str, str]) -> ConfigurationError:
-    """Turn what pydantic found into sentences: where, which key, what is wrong, what to write."""
-    wrong, advice = [], []
-    for found in error.errors():
-        where, what, write = _explain_one(found, path, origins)
-        wrong.append(f"{where}: {what}")
-        advice.append(write)
+def _explain(found: Sequence[tuple[str, str, str]]) -> ConfigurationError:
+    """Turn what is wrong into sentences: for each where, which key and what is wrong, what to write."""
+    wrong = [f"{where}: {what}" for where, what, _write in found]
+    advice = [write for _where, _what, write in found]
     if len(wrong) == 1:
         return ConfigurationError(wrong[0], advice=advice[0])
     return ConfigurationError(
         "\n".join([f"{len(wrong)} settings are wrong", *(f"  - {line}" for line in wrong)]),
         advice="\n".join([advice[0], *(f"            {line}" for line in advice[1:])]),
     )
+
+
+def _explain_contradiction(
+    found: Contradiction, path: Path, origins: Mapping[str, str]
+) -> tuple[str, str, str]:
+    origin = origins.get(found.key, FILE)
+    where = origin if origin.startswith("environment") else str(path)
+    return where, f"{found.key} {found.message}", found.advice
 
 
 def _explain_one(found: ErrorDetails, path: Path, origins: Mapping[str, str]) -> tuple[str, str, str]:

@@ -9,30 +9,22 @@ from __future__ import annotations
 import ipaddress
 import re
 import zoneinfo
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from postscan.cli.settings_base import Contradiction, HostName, Section, parse_host_name, setting
+from postscan.cli.settings_directory import DirectorySettings
+from postscan.cli.settings_revocation import RevocationSettings
 from postscan.dpws.notify_policy import NotifyPorts
 
-_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,2000}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 _UNC_ROOT = re.compile(r"\\\\[^\\/:*?\"<>|]+\\[^\\/:*?\"<>|]+(\\[^\\/:*?\"<>|]+)*")
-
-
-def parse_host_name(text: str) -> str:
-    """Return ``text`` when it is a DNS name or an IP address; raises ValueError otherwise."""
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        labels = text.rstrip(".").split(".")
-    if len(text) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ValueError("is no host name; write one like scan.example.com")
-    return text.rstrip(".").lower()
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -108,7 +100,6 @@ def _checked_uri(text: str) -> str:
 
 
 ListenAddress = Annotated[str, AfterValidator(_checked_listen)]
-HostName = Annotated[str, AfterValidator(parse_host_name)]
 FolderMode = Annotated[str, AfterValidator(_checked_mode)]
 DeviceId = Annotated[str, AfterValidator(_checked_device)]
 Fingerprint = Annotated[str, AfterValidator(_checked_fingerprint)]
@@ -117,19 +108,6 @@ TimeZone = Annotated[str, AfterValidator(_checked_zone)]
 Uri = Annotated[str, AfterValidator(_checked_uri)]
 UncRoot = Annotated[str, AfterValidator(_checked_unc)]
 LanguageTag = Annotated[str, AfterValidator(_checked_language)]
-
-
-def setting(default: Any, description: str, *, unit: str = "", least: int | None = None) -> Any:
-    """Declare one value: its default (``...`` when it has none), meaning, unit and least number."""
-    return Field(
-        default, description=description, ge=least, json_schema_extra={"unit": unit} if unit else None
-    )
-
-
-class Section(BaseModel):
-    """What all sections share: unknown keys are refused, values do not change while running."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class ServerSettings(Section):
@@ -197,20 +175,17 @@ class TlsSettings(Section):
     key: Path = setting(
         "pki/server.key", "The certificate's private key, readable by the server alone (0600)."
     )
-    client_ca: Path = setting("pki/ca.pem", "The authorities whose client certificates are accepted.")
+    client_ca: Literal[""] | Path = setting(
+        "pki/ca.pem",
+        "The authorities whose client certificates are accepted. Empty: none but those that an Active"
+        " Directory names (directory.enterprise_roots).",
+    )
     min_version: Literal["1.2", "1.3"] = setting("1.2", "The oldest TLS version accepted.")
 
-
-class DirectorySettings(Section):
-    """Where users and scan processes are looked up."""
-
-    kind: Literal["embedded"] = setting(
-        "embedded", "embedded: TOML and XML files in a folder of this machine."
-    )
-    folder: Path = setting("directory", "The embedded directory's folder: users.toml and processes/.")
-    domain: str = setting(
-        "", "The users' DNS domain. Empty: what follows the first dot of server.fqdn (or all of it)."
-    )
+    @property
+    def folder(self) -> Path:
+        """Where the installation's certificates are: beside the authority's, or else the server's own."""
+        return Path(self.client_ca or self.certificate).parent
 
 
 class LimitSettings(Section):
@@ -430,11 +405,33 @@ class Settings(BaseSettings):
     devices: DeviceSettings = DeviceSettings()
     administrators: AdministratorSettings = AdministratorSettings()
     discovery: DiscoverySettings = DiscoverySettings()
+    revocation: RevocationSettings = RevocationSettings()
 
     @property
     def directory_domain(self) -> str:
         """The users' DNS domain: as set, or derived from the server's name."""
         return self.directory.domain or domain_of(self.server.fqdn)
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Tell which values do not fit together, within a section and across."""
+        for name in SECTIONS:
+            section: Section = getattr(self, name)
+            yield from section.contradictions()
+        asks = self.server.mode == "authenticated" and self.tls.enabled
+        enterprise = self.directory.is_active and self.directory.enterprise_roots
+        if asks and not self.tls.client_ca and not enterprise:
+            yield Contradiction(
+                "tls.client_ca",
+                "is empty, so that no client certificate would be accepted",
+                'write client_ca = "pki/ca.pem" under [tls]: the authorities of the users\' certificates',
+            )
+        domain = self.directory_domain
+        if self.directory.is_active and "." not in domain:
+            yield Contradiction(
+                "directory.domain",
+                "is empty, and server.fqdn has none to take" if not self.directory.domain else "has no dot",
+                'write domain = "example.com" under [directory]: the DNS name of the Active Directory domain',
+            )
 
     @classmethod
     def settings_customise_sources(

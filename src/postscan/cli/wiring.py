@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from postscan.cli.directories import directory_of
 from postscan.cli.settings import LoadedSettings
 from postscan.cli.settings_model import Settings
 from postscan.directory.embedded import EmbeddedDirectory
+from postscan.directory.model import DirectoryError
 from postscan.dpws.discovery.guards import AnswerRates
 from postscan.dpws.discovery.responder import ResponderPolicy
 from postscan.dpws.eventing import EventLimits
@@ -23,8 +27,14 @@ from postscan.server.administrators import AdministratorPolicy
 from postscan.server.app import ScanServer, ServerSettings, TlsFiles
 from postscan.server.description import Appearance
 from postscan.server.discovery import DiscoverySettings
+from postscan.server.enterprise import EnterpriseAuthorities
 from postscan.server.identity import Mode, TrustedDevices
 from postscan.server.reload import SettingsSource
+from postscan.server.revocation.files import read_file
+from postscan.server.revocation.model import LdapLists, OcspUse, Policy, RevocationSettings, SourceFailed
+
+if TYPE_CHECKING:
+    from postscan.directory.active.directory import ActiveDirectory
 
 
 def file_share_settings(settings: Settings) -> FileShareSettings:
@@ -43,17 +53,33 @@ def filters_of(settings: Settings) -> dict[str, Filter]:
     return built_in_filters(file_share_settings(settings))
 
 
-def directory_of(settings: Settings) -> EmbeddedDirectory:
-    """Return the directory the settings name."""
-    return EmbeddedDirectory(settings.directory.folder, domain=settings.directory_domain)
-
-
 def scan_server(loaded: LoadedSettings, source: SettingsSource | None = None) -> ScanServer:
     """Return a scan server put together from settings, not yet started; ``source`` reads them again."""
     settings = loaded.settings
+    directory = directory_of(loaded)
+    enterprise, ldap_lists = None, None
+    if not isinstance(directory, EmbeddedDirectory):
+        ldap_lists = _lists_of(directory)
+        if settings.directory.enterprise_roots and settings.server.mode == "authenticated":
+            enterprise = EnterpriseAuthorities(directory.authorities)
     return ScanServer(
-        server_settings(settings), directory_of(settings), filters_of(settings), settings_source=source
+        server_settings(settings),
+        directory,
+        filters_of(settings),
+        settings_source=source,
+        enterprise=enterprise,
+        ldap_lists=ldap_lists,
     )
+
+
+def _lists_of(directory: ActiveDirectory) -> LdapLists:
+    async def lists(address: str) -> Sequence[bytes]:
+        try:
+            return await directory.revocation_lists(address)
+        except (ValueError, DirectoryError) as error:
+            raise SourceFailed(f"{address}: {error}") from error
+
+    return lists
 
 
 def server_settings(settings: Settings) -> ServerSettings:
@@ -65,7 +91,9 @@ def server_settings(settings: Settings) -> ServerSettings:
         fqdn=server.fqdn,
         listen=server.listen_address,
         data=Path(server.data),
-        tls=TlsFiles(tls.certificate, tls.key, tls.client_ca, tls.min_version) if tls.enabled else None,
+        tls=TlsFiles(tls.certificate, tls.key, tls.client_ca or None, tls.min_version)
+        if tls.enabled
+        else None,
         mode=mode,
         appearance=Appearance(
             friendly_name=server.friendly_name,
@@ -113,6 +141,7 @@ def server_settings(settings: Settings) -> ServerSettings:
         ),
         max_history=settings.administrators.history_jobs,
         discovery=_discovery(settings),
+        revocation=_revocation(settings),
     )
 
 
@@ -128,6 +157,21 @@ def _discovery(settings: Settings) -> DiscoverySettings:
             size_ratio=said.max_answer_ratio,
             rates=AnswerRates(total=said.max_answers_per_second, per_source=said.max_answers_per_peer),
         ),
+    )
+
+
+def _revocation(settings: Settings) -> RevocationSettings:
+    said = settings.revocation
+    for path in said.crl_files:
+        read_file(path)  # a wrong one stops the start, and leaves all as it was at a reload
+    return RevocationSettings(
+        policy=Policy(said.policy),
+        crl_files=tuple(said.crl_files),
+        fetch=said.fetch,
+        ocsp=OcspUse(said.ocsp),
+        timeout_seconds=said.timeout_seconds,
+        cache_seconds=said.cache_hours * 3600.0,
+        allow_loopback=said.fetch_from_loopback,
     )
 
 
