@@ -8,3 +8,7 @@ class TestDomainError(Exception):
 
     # Its name looks like a test to pytest.
     __test__ = False
+
+
+class NamespaceRefused(TestDomainError):
+    """This machine (a container, for one) lets nobody make network namespaces, or not all that they need."""

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from testdomain.errors import TestDomainError
+from testdomain.errors import NamespaceRefused
 from testdomain.facts import ADDRESS, CONTROLLER, DNS_DOMAIN, SCAN_SERVER
 
 _CLONE_NEWNET: Final = 0x40000000  # linux/sched.h
@@ -34,15 +34,10 @@ class Namespace:
     def make(cls, name: str | None = None) -> Namespace:
         """Make one, under a name that tells which process it belongs to, unless it is given a name.
 
-        :raises TestDomainError: it cannot be made here.
+        :raises NamespaceRefused: it cannot be made here.
         """
         space = cls(name or f"testdomain{os.getpid()}x{secrets.token_hex(3)}")
-        try:
-            _ip("netns", "add", space.name)
-        except subprocess.CalledProcessError as error:
-            raise TestDomainError(
-                f"a network namespace cannot be made here: {str(error.stderr).strip()[:200]}"
-            ) from error
+        _ip("netns", "add", space.name)
         try:
             space._furnish()
         except BaseException:
@@ -112,7 +107,11 @@ class Namespace:
 
 
 def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], capture_output=True, text=True, check=True, timeout=_SECONDS)
+    try:
+        subprocess.run(["ip", *arguments], capture_output=True, text=True, check=True, timeout=_SECONDS)
+    except subprocess.CalledProcessError as error:
+        said = str(error.stderr).strip()[:200]
+        raise NamespaceRefused(f"a network namespace cannot be made or furnished here: {said}") from error
 
 
 def _enter(descriptor: int) -> None:
