@@ -62,7 +62,7 @@ def _become_root() -> None:
     except OSError:  # there is none
         may = False
     if may:
-        os.execvp("sudo", ["sudo", "-n", sys.executable, "-m", "testdomain", *sys.argv[1:]])  # noqa: S606
+        os.execvp("sudo", ["sudo", "-n", sys.executable, "-m", "testdomain", *sys.argv[1:]])  # noqa: S606 - fixed
 
 
 if __name__ == "__main__":

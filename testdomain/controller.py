@@ -118,9 +118,13 @@ class Controller:
         return dict(os.environ) | {name: str(path) for name, path in files.items()}
 
     def _signal(self, number: signal.Signals) -> None:
-        for pid in self._processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+        reached: set[int] = set()
+        # Looked for again, until there is none that another made just before it was reached.
+        while found := [pid for pid in self._processes() if pid not in reached]:
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            reached.update(found)
 
     def _processes(self) -> list[int]:
         """Return the ids of Samba's processes: those below ours in the tree of processes."""

@@ -116,7 +116,7 @@ class DomainFolder:
         key = serialization.load_pem_private_key(
             self.ca.with_suffix(".key").read_bytes(), None, unsafe_skip_rsa_key_validation=True
         )
-        return KeyPair(x509.load_pem_x509_certificate(self.ca.read_bytes()), key)  # type: ignore[arg-type]
+        return KeyPair(x509.load_pem_x509_certificate(self.ca.read_bytes()), key)  # type: ignore[arg-type] # RSA
 
     def copy(self, path: Path) -> DomainFolder:
         """Copy it to a folder that is not there yet."""

@@ -15,7 +15,9 @@ __all__ = ["domain", "domain_controller", "domain_shared"]
 # The machine that runs the tests may be busy: no test may fail because of a deadline.
 slow_is_fine = [HealthCheck.too_slow]
 settings.register_profile("default", deadline=None, max_examples=100, suppress_health_check=slow_is_fine)
-settings.register_profile("thorough", deadline=None, max_examples=5_000)
+settings.register_profile("thorough", deadline=None, max_examples=5_000, suppress_health_check=slow_is_fine)
+# What lands is judged by the same examples each time; new ones are found where somebody can look at them.
+settings.register_profile("ci", parent=settings.get_profile("default"), derandomize=True, database=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

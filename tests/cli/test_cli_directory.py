@@ -146,6 +146,20 @@ def test_kerberos_with_a_keytab_seals(domain: Domain, check: Check) -> None:
     assert "by Kerberos, signed and encrypted" in steps["log-on"]["said"]
 
 
+def test_a_file_that_the_settings_name_wrongly_is_told_before_what_comes_of_it(
+    domain: Domain, check: Check, tmp_path: Path
+) -> None:
+    pytest.importorskip("gssapi", reason="postscan[kerberos] is not installed: no gssapi")
+    keytab = tmp_path / "keytab"
+    keytab.write_text("Something else\n")
+    keytab.chmod(0o600)
+    code, steps = check(transport="sealed", bind="kerberos", keytab=str(keytab), password_file=None)
+    assert code == ExitCode.CONFIGURATION
+    assert next(iter(steps)) == "settings"
+    assert f"{keytab} is no keytab" in steps["settings"]["said"]
+    assert steps["log-on"]["outcome"] == "failed"
+
+
 def test_a_wrong_password_is_told_in_plain_words(
     domain: Domain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,6 +170,7 @@ def test_a_wrong_password_is_told_in_plain_words(
     assert code == ExitCode.CONFIGURATION
     assert steps["log-on"]["outcome"] == "failed"
     assert "password" in steps["log-on"]["said"]
+    assert "postscan secrets set directory.password" in steps["log-on"]["advice"]
     assert steps["schema"]["outcome"] == "not tried"
     assert "hunter2" not in json.dumps(report)
 
@@ -285,11 +300,12 @@ def test_scan_processes_that_the_domain_has_are_validated(
     domain: Domain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = make_office(domain, tmp_path / "site")
-    assert main(["processes", "validate", "--config", str(made.config), "--json"]) == 0
-    said = capsys.readouterr()
-    names = [one["file"] for one in json.loads(said.out)]
-    assert any(name.startswith("Invoices to Finance (") for name in names)
-    assert "is no scan process" in said.err
+    status, results = told(capsys, "processes", "validate", "--config", made.config)
+    assert any(one["file"].startswith("Invoices to Finance (") and one["valid"] for one in results)
+    # One of them is broken.
+    assert status == ExitCode.REFUSED
+    (broken,) = (one for one in results if not one["valid"])
+    assert "is no scan process" in broken["problems"][0]["message"]
 
 
 def test_a_certificate_is_issued_to_a_user_of_the_domain_by_our_own_authority(

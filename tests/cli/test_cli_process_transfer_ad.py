@@ -196,6 +196,7 @@ def test_users_and_groups_of_the_domain_are_granted_and_revoked(run: Run, active
     assert code == ExitCode.REFUSED
     assert "no user mallory" in err
     assert "no group No such" in err
+    assert "postscan directory user" in err
 
 
 def test_a_grant_leaves_the_xml_of_another_console_as_it_is(run: Run, active: Path) -> None:

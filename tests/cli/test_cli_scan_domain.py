@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tomllib import loads
 
 import pytest
 from testdomain.facts import ALICE, BOB, CAROL, SCAN_SERVER, Person
@@ -133,6 +134,52 @@ def test_who_does_not_prove_their_password_is_told_in_plain_words(
     assert code == ExitCode.REFUSED
     assert words in said.err
     assert password not in said.err + said.out
+
+
+def test_who_is_disabled_is_told_so(
+    domain: Domain, tmp_path: Path, page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_office(domain, tmp_path / "site", **VOUCHING)
+    config = ["--config", str(made.config)]
+    assert main(["scan", str(page), "-p", "For everybody", "-u", "carol", *config]) == ExitCode.REFUSED
+    assert "account of carol@dsm.test is disabled" in capsys.readouterr().err
+    assert main(["processes", "list", "--user", "carol", *config]) == ExitCode.OK
+    assert "account of carol@dsm.test is disabled" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("named", "advice", "code"),
+    [("dsm.test", "--ca FILE", ExitCode.CONFIGURATION), ("nowhere.test", "--domain", ExitCode.UNREACHABLE)],
+)
+def test_without_settings_the_advice_is_about_options(
+    domain: Domain,
+    tmp_path: Path,
+    page: Path,
+    named: str,
+    advice: str,
+    code: ExitCode,
+) -> None:
+    words = ["-p", "x", "-u", "alice", "--domain", named, "--password-file", password_of(ALICE, tmp_path)]
+    done = domain.run([*PROGRAM, "scan", page, *words], cwd=tmp_path)
+    assert done.returncode == code
+    assert advice in done.stderr
+    assert "[directory]" not in done.stderr
+
+
+def test_a_name_that_two_scan_processes_have_is_nobodys_choice(
+    tmp_path: Path, page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_installation(tmp_path / "site")
+    folder = made.directory / "processes"
+    toml = (folder / "invoices.toml").read_text()
+    again = toml.replace(loads(toml)["identifier"][:8], "0badcafe")
+    (folder / "again.toml").write_text(again.replace('"Invoices"', '"INVOICES"'))
+    (folder / "again.xml").write_bytes((folder / "invoices.xml").read_bytes())
+    options = ["-p", "Invoices", "-u", "alice", "--config", str(made.config)]
+    assert main(["scan", str(page), *options]) == ExitCode.REFUSED
+    told = capsys.readouterr().err
+    assert "2 scan processes that are named 'Invoices'" in told
+    assert "0badcafe" in told
 
 
 def test_each_user_has_only_their_own_processes(

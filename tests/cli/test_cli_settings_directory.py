@@ -69,6 +69,11 @@ def test_what_is_no_controller_is_refused(text: str) -> None:
         ("", "directory.account is missing, and password needs one", "svc-scan@example.com"),
         ('bind = "ntlm"\n', "directory.account is missing, and ntlm needs one", "account ="),
         (ACCOUNT + 'transport = "plain"\n', "directory.transport is plain", "insecure_plain_bind = true"),
+        (
+            ACCOUNT + 'bind = "ntlm"\ntransport = "plain"\ninsecure_plain_bind = true\n',
+            "ntlm is never used without protection",
+            'transport = "sealed"',
+        ),
         (ACCOUNT + 'transport = "sealed"\n', "nothing to seal with", 'bind = "kerberos"'),
         (ACCOUNT + 'keytab = "k"\n', "directory.keytab is a file of Kerberos keys", 'bind = "kerberos"'),
         ('bind = "kerberos"\nkeytab = "k"\n', "directory.account is missing: a keytab", "whose keys"),
@@ -263,6 +268,14 @@ def test_kerberos_that_is_not_installed_is_a_problem(tmp_path: Path, monkeypatch
     monkeypatch.setattr("postscan.directory.ldap.kerberos.kerberos_is_installed", lambda: False)
     found = findings(tmp_path, AD + ACCOUNT + 'bind = "kerberos"\n', **PASSWORD)
     assert "problem: is kerberos, and Kerberos is not installed" in told(found, "directory.bind")
+
+
+def test_without_kerberos_negotiating_leaves_ntlm_which_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("postscan.directory.ldap.kerberos.kerberos_is_installed", lambda: False)
+    found = findings(tmp_path, AD + ACCOUNT + 'bind = "negotiate"\n', **PASSWORD)
+    assert "warning: is negotiate, and Kerberos is not installed here" in told(found, "directory.bind")
 
 
 def test_keys_of_a_domain_beside_the_embedded_directory_are_a_warning(tmp_path: Path) -> None:

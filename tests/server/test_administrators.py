@@ -93,6 +93,37 @@ async def test_a_member_of_the_group_is_an_administrator_whatever_the_groups_spe
             assert (await refused(console.status())).soap.subcode == REFUSED
 
 
+@pytest.mark.parametrize(
+    ("own", "wanted"),
+    [
+        ("Scan Adminiſtrators", "Scan Administrators"),
+        ("Große Runde", "Grosse Runde"),
+        ("s-1-5-21-1-2-3-512", "S-1-5-21-1-2-3-512"),
+        ("s-1-5-21-1-2-3-512", "s-1-5-21-1-2-3-512"),
+    ],
+)
+async def test_a_group_that_is_called_like_the_administrators_makes_none(
+    tmp_path: Path, own: str, wanted: str
+) -> None:
+    made = make_installation(tmp_path / "site", administrators={"groups": [wanted]})
+    people = made.directory / "users.toml"
+    people.write_text(people.read_text().replace("Accounting", own).replace("Scan Administrators", "Others"))
+    async with running(tmp_path, made=made) as site, site.console("alice") as console:
+        assert (await refused(console.status())).soap.subcode == REFUSED
+
+
+async def test_a_group_can_be_named_by_its_security_identifier(tmp_path: Path) -> None:
+    made = make_installation(tmp_path / "site", administrators={"groups": ["s-1-5-21-1-2-3-1200"]})
+    people = made.directory / "users.toml"
+    group = '\n[[group]]\nname = "Office"\nsid = "S-1-5-21-1-2-3-1200"\nmembers = ["alice"]\n'
+    people.write_text(people.read_text() + group)
+    async with running(tmp_path, made=made) as site:
+        async with site.console("alice") as console:
+            await console.status()
+        async with site.console("bob") as console:
+            assert (await refused(console.status())).soap.subcode == REFUSED
+
+
 @pytest.mark.parametrize("mode", ["authenticated", "unauthenticated"])
 async def test_a_listed_certificate_makes_an_administrator_in_either_mode(tmp_path: Path, mode: str) -> None:
     made = make_installation(tmp_path / "site", server={"mode": mode})

@@ -73,6 +73,13 @@ async def test_an_authority_is_trusted_from_when_it_is_named_until_it_is_not(tmp
         assert await refusal(site, context) == CertificateFlaw.UNKNOWN_AUTHORITY.value
 
 
+async def test_the_same_authorities_in_another_order_are_no_news(tmp_path: Path) -> None:
+    named = Named([root(), root()])
+    async with running(tmp_path / "site", authorities=named) as site:
+        named.authorities.reverse()
+        assert not await server_of(site).renew_authorities()
+
+
 async def test_no_connection_outlives_the_trust_it_was_made_in(tmp_path: Path) -> None:
     """Nor one that is amid a request: that ends as it began, and the connection with it."""
     named, authority = Named(), root()

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from postscan.cli.pki import KeyPair, create_ca
+from postscan.core.errors import ConfigurationError
 from postscan.directory.active.authorities import Authorities
 from postscan.directory.embedded import EmbeddedDirectory
 from postscan.directory.ldap.model import DirectoryAway
@@ -191,6 +192,24 @@ async def test_a_failure_of_the_renewal_does_not_end_looking(world: World) -> No
     assert upkeep._task is not None
     assert not upkeep._task.done()
     await upkeep.stop()
+
+
+async def test_authorities_that_could_not_be_put_into_force_are_again_at_the_next_look(world: World) -> None:
+    tried: list[bool] = []
+
+    async def fail_once() -> bool:
+        tried.append(True)
+        if len(tried) == 1:
+            raise ConfigurationError("the key is just being replaced")
+        return True
+
+    upkeep = DirectoryUpkeep(world.directory, world.authorities, fail_once, sleep=world.clock.sleep)
+    with pytest.raises(ConfigurationError):
+        await upkeep.look()
+    await upkeep.look()
+    assert len(tried) == 2
+    await upkeep.look()
+    assert len(tried) == 2
 
 
 async def test_an_upkeep_that_was_never_started_can_be_stopped(world: World) -> None:

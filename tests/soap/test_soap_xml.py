@@ -195,3 +195,8 @@ def test_a_copy_keeps_the_prefixes_its_values_mention():
     assert etree.tostring(twin) == b'<t xmlns:wsdp="urn:w" a="1">wsdp:Device<b/>x</t>'
     assert root[0].tail == "tail"
     assert len(root[0]) == 1
+
+
+def test_what_is_not_well_formed_is_told_with_its_place_and_nothing_of_the_parser() -> None:
+    with pytest.raises(XmlRefused, match=r"^not well-formed: .*, line 2, column 8$"):
+        parse(b"<a>\n<b></a>")

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from typing import Final
 
 from sansldap.asn1 import ASN1Reader, ASN1Tag, ASN1Writer, TagClass
-
 from testdomain.facts import CONTROLLER
 
 _SECONDS: Final = 30
@@ -123,7 +123,7 @@ def false_controller(
             except OSError:
                 return
             open_connections.append(connection)
-            _start(threads, lambda: made.serve(connection))
+            _start(threads, partial(made.serve, connection))
 
     _start(threads, accept)
     try:

@@ -17,7 +17,7 @@ from postscan.cli.output import Output, quiet_logs
 from postscan.core.errors import ConfigurationError, PostscanError
 
 if TYPE_CHECKING:
-    from postscan.cli.directory_steps import Step, Told, Walk
+    from postscan.cli.directory_steps import Step
     from postscan.cli.settings import LoadedSettings
     from postscan.directory.active.directory import ActiveDirectory
     from postscan.directory.model import User
@@ -70,11 +70,12 @@ def check(
     """
     from postscan.cli.directory_findings import in_words
     from postscan.cli.directory_steps import Outcome, Walk
+    from postscan.cli.directory_walk import exit_code, walk_to_directory
 
     output, loaded = Output(json), _settings(config)
     output.line(f"directory: {in_words(loaded)}")
     walk = Walk(lambda step: _tell(output, step))
-    asyncio.run(_walk(loaded, walk, user, process))
+    asyncio.run(walk_to_directory(loaded, walk, user, process))
     failed, warnings = walk.count(Outcome.FAILED), walk.count(Outcome.WARNING)
     verdict = f"{failed} failed, {warnings} to look at." if failed or warnings else "All is in order."
     output.line(verdict, style="bold red" if failed else "bold green")
@@ -95,7 +96,7 @@ def check(
         }
     )
     if failed:
-        raise typer.Exit(_exit_code(walk))
+        raise typer.Exit(exit_code(walk))
 
 
 @app.command("publish-certificate")
@@ -185,65 +186,6 @@ def _tell(output: Output, step: Step) -> None:
         output.line(f"{'':<12}{detail}")
     if told.advice:
         output.line(f"{'':<12}what to do: {told.advice}")
-
-
-async def _walk(loaded: LoadedSettings, walk: Walk, user: str | None, process: str | None) -> None:
-    from postscan.cli.directories import directory_of
-    from postscan.cli.directory_check_contents import PeopleCheck
-
-    settings = loaded.settings
-    if settings.directory.is_active:
-        await _walk_to_domain(loaded, walk, user, process)
-        return
-    if await walk.take("files", lambda: _files(loaded)):
-        people = PeopleCheck(directory_of(loaded), settings, user, process)
-        await people.walk(walk)
-
-
-async def _files(loaded: LoadedSettings) -> Told:
-    from postscan.cli.directory_findings import check_directory
-    from postscan.cli.directory_steps import doubtful, fine, wrong
-    from postscan.cli.findings import Severity
-
-    found = list(check_directory(loaded))
-    problems = [one for one in found if one.severity is Severity.PROBLEM]
-    lines = [one.message for one in found]
-    if not loaded.settings.directory.folder.is_dir():
-        return wrong(problems[0].message, problems[0].advice)
-    if found:
-        return doubtful(f"{len(found)} to correct", found[0].advice, *lines)
-    return fine(f"all in {loaded.settings.directory.folder} can be read")
-
-
-async def _walk_to_domain(loaded: LoadedSettings, walk: Walk, user: str | None, process: str | None) -> None:
-    from postscan.cli.directories import active_directory_settings
-    from postscan.cli.directory_check_contents import CertificateCheck, PeopleCheck
-    from postscan.cli.directory_check_domain import BIND, CONTAINER, DomainCheck
-    from postscan.cli.directory_check_network import NetworkCheck
-    from postscan.directory.active.directory import ActiveDirectory
-
-    settings = loaded.settings
-    active = active_directory_settings(loaded)
-    await NetworkCheck(active.ldap).walk(walk)
-    await DomainCheck(active, settings.directory.account).walk(walk)
-    async with ActiveDirectory(active) as found:
-        await PeopleCheck(found, settings, user, process).walk(walk, (BIND, CONTAINER))
-        await CertificateCheck(found, settings).walk(walk)
-
-
-def _exit_code(walk: Walk) -> ExitCode:
-    """Return 5 when it is the way to the directory that failed, else 3."""
-    from postscan.cli.directory_check_network import ADDRESSES, CONNECTION, CONTROLLERS
-    from postscan.cli.directory_steps import Outcome
-    from postscan.directory.ldap.model import DirectoryAway
-
-    way = {CONTROLLERS, ADDRESSES, CONNECTION}
-    for step in walk.steps:
-        if step.told.outcome is Outcome.FAILED and (
-            step.name in way or isinstance(step.error, DirectoryAway)
-        ):
-            return ExitCode.UNREACHABLE
-    return ExitCode.CONFIGURATION
 
 
 @asynccontextmanager

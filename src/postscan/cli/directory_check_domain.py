@@ -12,7 +12,7 @@ from postscan.directory.active.directory import ActiveDirectorySettings, catalog
 from postscan.directory.ldap.binding import Sasl, in_words
 from postscan.directory.ldap.client import Ldap
 from postscan.directory.ldap.filters import any_of, equal, has_bits
-from postscan.directory.ldap.model import RootDse, Scope
+from postscan.directory.ldap.model import CredentialsRefused, RootDse, Scope
 from postscan.directory.ldap.names import dns_domain, same
 
 BIND: Final = "log-on"
@@ -28,6 +28,7 @@ _SCHEMAS: Final = {47: "2008 R2", 56: "2012", 69: "2012 R2", 87: "2016", 88: "20
 _MOST_SKEW: Final = timedelta(minutes=5)
 _SOME_SKEW: Final = timedelta(seconds=30)
 _IS_DOMAIN: Final = 0x2
+_ENTER_IT: Final = "(A password that postscan keeps: `postscan secrets set directory.password`.)"
 
 
 class DomainCheck:
@@ -64,7 +65,10 @@ class DomainCheck:
         return self._root
 
     async def _bind(self) -> Told:
-        self._root = await self._ldap.root()
+        try:
+            self._root = await self._ldap.root()
+        except CredentialsRefused as error:
+            raise CredentialsRefused(str(error), advice=f"{error.what_to_do} {_ENTER_IT}") from error
         facts = await self._ldap.facts()
         by = {"simple": "a simple bind", "kerberos": "Kerberos", "ntlm": "NTLM"}.get(
             facts.mechanism, facts.mechanism

@@ -150,7 +150,7 @@ class NetworkCheck:
                     soon = soon or expires_soon
             except DirectoryUntrusted as error:
                 is_away = False
-                failures.append(f"{error}; {await self._shown_by(one)}")
+                failures.append(f"{str(error).rstrip('.')}; {await self._shown_by(one)}")
             except DirectoryError as error:
                 failures.append(f"{one.name}: {error}")
         if is_away and not lines:

@@ -157,6 +157,12 @@ def _check_protection(directory: DirectorySettings) -> Iterator[Finding]:
             "is kerberos, and Kerberos is not installed here",
             'pip install "postscan[kerberos]", or bind = "password" over LDAPS',
         )
+    if directory.bind == "negotiate" and not kerberos_is_installed():
+        yield warning(
+            "directory.bind",
+            "is negotiate, and Kerberos is not installed here: NTLM alone is left",
+            'pip install "postscan[kerberos]"',
+        )
     if directory.transport == "plain":
         yield warning(
             "directory.transport",

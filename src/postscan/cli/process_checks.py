@@ -28,7 +28,7 @@ _PROCESS = qname(PSP, "PostScanProcess")
 _FILTER = qname(PSP, "Filter")
 _SHARE = qname(FSF, "ShareUNC")
 _LINE = re.compile(r"\bline (\d+), column")
-_PARSER_PLACE = re.compile(r", line \d+, column \d+ \(<string>, line \d+\)$")
+_PARSER_PLACE = re.compile(r", line \d+, column \d+$")
 # What the server would know of a job when it asks a filter for its destinations.
 _SAMPLE_JOB = JobFacts(
     token="0" * 32,

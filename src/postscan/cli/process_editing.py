@@ -116,7 +116,11 @@ class _Grants:
         groups = self._apply(process.groups, self.names.groups, known.groups, "group")
         complaints = [text for text in (users, groups) if isinstance(text, str)]
         if complaints or isinstance(users, str) or isinstance(groups, str):
-            advice = None if self.add else f"those who may use it: {may_use(process)}"
+            advice = (
+                "`postscan directory user NAME` shows how the directory calls a user and their groups"
+                if self.add
+                else f"those who may use it: {may_use(process)}"
+            )
             raise NoSuchEntry("; ".join(complaints), advice=advice)
         return _Names(users, groups)
 

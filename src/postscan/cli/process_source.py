@@ -91,12 +91,9 @@ async def find_user(directory: Directory, name: str) -> User:
 
 def find(stored: Sequence[StoredProcess], wanted: str) -> StoredProcess:
     """Return the scan process with this display name or identifier; raises NoSuchEntry."""
-    guid = wanted.strip("{}").casefold()
-    found = [
-        process
-        for process in stored
-        if str(process.identifier) == guid or process.display_name.casefold() == wanted.casefold()
-    ]
+    from postscan.cli.process_text import matching
+
+    found = matching(stored, wanted)
     if len(found) == 1:
         return found[0]
     if found:

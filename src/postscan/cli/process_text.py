@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lxml import etree
@@ -15,8 +15,21 @@ from postscan.soap.xml import element_text
 _FILTER_NAMES = {FSF: "file share", SPF: "SharePoint", EMLF: "e-mail"}
 
 
+def matching(stored: Iterable[StoredProcess], wanted: str) -> list[StoredProcess]:
+    """Return the scan processes with this display name, in any case, or the one with this identifier."""
+    guid = wanted.strip("{}").casefold()
+    name = wanted.casefold()
+    return [p for p in stored if str(p.identifier) == guid or p.display_name.casefold() == name]
+
+
 def may_use(process: StoredProcess) -> str:
     """Tell who may use a scan process."""
+    named = _named(process)
+    # Somebody is denied, or may read parts of it: only `processes list --user` tells for whom it holds.
+    return named if process.access is None or process.access.only_grants else f"{named}, with exceptions"
+
+
+def _named(process: StoredProcess) -> str:
     if any(group.casefold() == "everyone" for group in process.groups):
         return "everyone"
     parts = []

@@ -16,10 +16,13 @@ from postscan.cli.output import Output, print_error
 from postscan.cli.process_source import DirectoryOption, find, find_user, opened, settings_of
 
 if TYPE_CHECKING:
+    from postscan.cli.process_checks import ProcessProblem
     from postscan.cli.settings import LoadedSettings
     from postscan.directory.model import StoredProcess
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+
+_CORRECT = "correct the object in the directory, or delete it; until then it is left out"
 
 
 @app.callback()
@@ -120,14 +123,10 @@ def validate(
 
     Exit status: 0 when all are valid, 4 when one is not.
     """
-    from postscan.cli.process_checks import problems_of
-
     output = Output(json)
     loaded = settings_of(config)
-    results = []
-    for name, xml in _sources(files or [], directory, loaded):
-        problems = problems_of(xml, loaded.settings if loaded else None)
-        results.append((name, problems))
+    results = _validated(files or [], directory, loaded)
+    for name, problems in results:
         if not problems:
             output.line(f"{name}: valid", style="green")
         for problem in problems:
@@ -162,27 +161,34 @@ async def _listed(
     """Return the scan processes (all, or those a user may use), and what is wrong with others."""
     async with opened(config, folder) as directory:
         if user is None:
-            found = await directory.processes()
-        else:
-            found = await directory.processes_for(await find_user(directory, user))
-        return found, [str(problem) for problem in directory.problems()]
+            return await directory.processes(), [str(problem) for problem in directory.problems()]
+        person = await find_user(directory, user)
+        found = await directory.processes_for(person)
+        problems = [str(problem) for problem in directory.problems()]
+        if not person.enabled:
+            problems.insert(0, f"the account of {person.upn} is disabled, locked or expired")
+        return found, problems
 
 
-def _sources(
+def _validated(
     files: Sequence[Path], folder: Path | None, loaded: LoadedSettings | None
-) -> list[tuple[str, bytes]]:
-    """Return what to check, each by a name that finds it: files, or what stands in a domain."""
+) -> list[tuple[str, list[ProcessProblem]]]:
+    """Return what was checked, each by a name that finds it, and what is wrong with it."""
+    from postscan.cli.process_checks import ProcessProblem, problems_of
+
+    settings = loaded.settings if loaded is not None else None
     if not files and folder is None and loaded is not None and loaded.settings.directory.is_active:
-        found, wrong = asyncio.run(_listed(loaded.path, None, None))
-        for problem in wrong:
-            print_error(problem, warning=True)
-        return [(f"{one.display_name} ({one.identifier})", one.xml) for one in found]
+        found, unusable = asyncio.run(_listed(loaded.path, None, None))
+        return [
+            *((f"{one.display_name} ({one.identifier})", problems_of(one.xml, settings)) for one in found),
+            *(("directory", [ProcessProblem(1, problem, _CORRECT)]) for problem in unusable),
+        ]
     if not files:
         folder = folder or (loaded.settings.directory.folder if loaded is not None else None)
         if folder is None:
             raise typer.BadParameter("name files, or the directory with --config or --directory")
         files = [folder / "processes"]
-    return [(str(path), path.read_bytes()) for path in _xml_files(files)]
+    return [(str(path), problems_of(path.read_bytes(), settings)) for path in _xml_files(files)]
 
 
 def _xml_files(paths: Sequence[Path]) -> list[Path]:

@@ -112,7 +112,12 @@ def scan(
         typer.Option(metavar="DIR", help="Where ca.pem and users/NAME.pem and .key are."),
     ] = None,
     ca: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The authority to trust, instead of PKI's ca.pem.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The authority to trust, instead of PKI's ca.pem; with --domain that of its controllers,"
+            " too (one file may hold several).",
+        ),
     ] = None,
     certificate: Annotated[
         Path | None, typer.Option("--cert", metavar="FILE", help="The user's certificate.")

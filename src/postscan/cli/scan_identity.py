@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from postscan.cli.exit_codes import ExitCode
+from postscan.cli.process_text import matching
 from postscan.core.errors import ConfigurationError, PostscanError
 
 if TYPE_CHECKING:
@@ -100,12 +101,26 @@ async def walk_up(source: DirectorySource, asked: Asked) -> WalkUp:
 
 async def _by_password(source: DirectorySource, asked: Asked, password: Secret) -> WalkUp:
     from postscan.cli.directories import sign_in_to
+    from postscan.directory.ldap.model import DirectoryAway, DirectoryUntrusted
 
     if asked.user is None:
         raise ConfigurationError("a password proves a user who is named", advice="Add --user NAME.")
-    async with await sign_in_to(source.loaded, source.domain, source.ca, asked.user, password) as signed_in:
+    try:
+        found = await sign_in_to(source.loaded, source.domain, source.ca, asked.user, password)
+    except DirectoryUntrusted as error:
+        advice = "Name the authority that issued the certificates of the domain's controllers: --ca FILE."
+        raise DirectoryUntrusted(str(error), advice=_advice(source, error, advice)) from error
+    except DirectoryAway as error:
+        advice = "Check --domain, and that this machine can resolve and reach the domain's controllers."
+        raise DirectoryAway(str(error), advice=_advice(source, error, advice)) from error
+    async with found as signed_in:
         process = _chosen(signed_in.user, await signed_in.processes(), asked.process, "")
         return await _with_trust(signed_in, signed_in.user, process)
+
+
+def _advice(source: DirectorySource, error: PostscanError, without_settings: str) -> str:
+    """Return what to do about a domain: with --domain there are no settings to correct."""
+    return error.what_to_do if source.domain is None else without_settings
 
 
 async def _with_trust(domain: _Domain, user: User, process: StoredProcess) -> WalkUp:
@@ -175,10 +190,19 @@ async def _certified(directory: EmbeddedDirectory | ActiveDirectory, path: Path)
 
 
 def _chosen(user: User, granted: Sequence[StoredProcess], wanted: str, problems: str) -> StoredProcess:
-    key = wanted.strip("{}").casefold()
-    for process in granted:
-        if key in (process.display_name.casefold(), str(process.identifier)):
-            return process
+    if not user.enabled:
+        raise NotAllowed(
+            f"the account of {user.upn} is disabled, locked or expired",
+            advice="An administrator of the directory can put that right.",
+        )
+    found = matching(granted, wanted)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise NotAllowed(
+            f"{user.upn} has {len(found)} scan processes that are named {wanted!r}",
+            advice=f"Give an identifier: {', '.join(str(process.identifier) for process in found)}.",
+        )
     names = ", ".join(f"“{p.display_name}”" for p in granted) or "none"
     raise NotAllowed(
         f"{user.upn} has no scan process {wanted!r}", advice=f"Those this user may use: {names}.{problems}"

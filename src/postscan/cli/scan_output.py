@@ -48,7 +48,7 @@ class TerminalWatcher:
     def again(self, failure: PostscanError, pause: float) -> None:
         """Print that something is tried again; how often is not told, the pauses grow fast."""
         self._bar.describe("trying again")
-        self.trouble(f"{failure}; trying again")
+        self.trouble(f"{str(failure).rstrip('.')}; trying again")
 
     def created(self, token: str) -> None:
         """Print the token."""

@@ -200,6 +200,12 @@ class DirectorySettings(Section):
                 "is plain, which sends the password in clear text",
                 'write transport = "ldaps" (or "starttls"); in a laboratory, insecure_plain_bind = true',
             )
+        if self.transport == "plain" and self.bind != "password":
+            yield Contradiction(
+                "directory.transport",
+                f"is plain, and {self.bind} is never used without protection",
+                'write transport = "sealed"',
+            )
         if self.transport == "sealed" and self.bind == "password":
             yield Contradiction(
                 "directory.transport",

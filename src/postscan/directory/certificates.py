@@ -13,6 +13,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from postscan.core.certificates import MALFORMED
 from postscan.core.errors import PostscanError
 from postscan.directory import der
 from postscan.directory.model import is_sid
@@ -57,7 +58,7 @@ def subject_of(certificate: x509.Certificate) -> CertificateSubject:
             mail=next(iter(names.get_values_for_type(x509.RFC822Name)), None) if names else None,
             sha256=certificate.fingerprint(hashes.SHA256()).hex(),
         )
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except MALFORMED as error:
         raise CertificateRefused(f"the certificate's extensions cannot be read: {error}") from error
 
 

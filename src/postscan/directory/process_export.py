@@ -54,11 +54,11 @@ def write_exported(
     for process in processes:
         seen = known.get(process.identifier)
         if seen is None and (stem := there.stem_of(process.identifier)) is not None:
-            complaints.append(f"{process.display_name}: {folder / stem}.xml is there, but cannot be read")
+            complaints.append(f"{_called(process)}: {folder / stem}.xml is there, but cannot be read")
         differs = seen is not None and bool(difference(seen, _draft(process), KnownNames({}, {})))
         if seen is not None and differs and not replace:
             complaints.append(
-                f"{process.display_name}: {folder / (there.stem_of(seen.identifier) or '')}.xml is there,"
+                f"{_called(process)}: {folder / (there.stem_of(seen.identifier) or '')}.xml is there,"
                 " but differs"
             )
         plan.append((process, seen, differs))
@@ -100,5 +100,10 @@ def _unwritable(process: StoredProcess) -> str:
             f"{details['loc'][0]} {details['msg'].removeprefix('Value error, ')}"
             for details in error.errors(include_url=False, include_input=False, include_context=False)
         ]
-        return f"{process.display_name or process.identifier}: {'; '.join(told)}"
+        return f"{_called(process)}: {'; '.join(told)}"
     return ""
+
+
+def _called(process: StoredProcess) -> str:
+    """Return its name on one line: others chose it, and each complaint is a line of its own."""
+    return " ".join(process.display_name.split()) or str(process.identifier)

@@ -8,7 +8,8 @@ from typing import ClassVar, Final
 
 from postscan.core.errors import FaultKind, FaultParty, PostscanError
 from postscan.core.log import get_logger
-from postscan.directory.model import Directory
+from postscan.directory.model import Directory, User, is_sid
+from postscan.directory.spelling import folded
 from postscan.dpws.service import Caller
 from postscan.server.identity import AuthenticationFailed, Authenticator, Mode, listed_certificate
 
@@ -118,5 +119,12 @@ class Administrators:
         user = await self._directory.user_by_sid(owner.removeprefix(_USER))
         if user is None or not user.enabled:
             return False
-        groups = {group.casefold() for group in user.groups}
-        return any(group.casefold() in groups for group in self._policy.groups)
+        return any(_is_in(user, group) for group in self._policy.groups)
+
+
+def _is_in(user: User, group: str) -> bool:
+    """Tell whether a user is in the group of this name, or SID; a name never passes for a SID."""
+    if is_sid(sid := group.upper()):
+        return sid in user.groups
+    wanted = folded(group)
+    return any(folded(name) == wanted for name in user.groups if not is_sid(name))

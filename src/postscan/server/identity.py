@@ -34,7 +34,7 @@ _CACHE_SIZE = 4_096
 # While the directory is away: for how long who a certificate was found to stand for is still believed, so
 # that jobs under way go on, and how often the directory is asked meanwhile.
 _AWAY_SECONDS: Final = 900.0
-_ASK_AGAIN_SECONDS: Final = 10.0
+_ASK_AGAIN_SECONDS: Final = 60.0
 # Digits of a certificate's hash in the log: enough to find it.
 _SHORT: Final = 16
 _BY_CERTIFICATE: Final = "device:sha256:"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from postscan.core.errors import ConfigurationError, PostscanError
 from postscan.core.log import get_logger
@@ -230,7 +231,9 @@ class TlsSources:
         files = tuple(f"{path}:{_hash_of(path)}" for path in paths if path is not None)
         listed = settings.devices.certificates | settings.administrators.certificates
         is_asking = bool(listed) or tls.client_ca is not None or source is not None
-        return cls(files, tuple(source()) if source is not None else (), is_asking, source)
+        # Each controller may name them in another order, which is no news.
+        named = sorted(source(), key=lambda one: one.fingerprint(hashes.SHA256())) if source else []
+        return cls(files, tuple(named), is_asking, source)
 
     def again(self, settings: ServerSettings) -> Self:
         """Look once more, with the same source."""

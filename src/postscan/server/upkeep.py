@@ -40,6 +40,8 @@ class DirectoryUpkeep:
         self._sleep = sleep
         self._task: asyncio.Task[None] | None = None
         self._since_renewal = 0.0
+        # Whether TLS goes by what was read last.
+        self._in_force = False
         self.trouble: str | None = None
 
     async def begin(self) -> None:
@@ -50,6 +52,8 @@ class DirectoryUpkeep:
             await self._refresh(self._authorities)
         except PostscanError as error:
             self._note(str(error), error.what_to_do)
+        else:
+            self._in_force = True
 
     def start(self) -> None:
         """Begin to look."""
@@ -71,11 +75,11 @@ class DirectoryUpkeep:
             self._note(str(error), error.what_to_do)
             return
         self._note(None)
-        if self._authorities is not None and (
-            not self._authorities.was_read or self._since_renewal >= RENEW_SECONDS
-        ):
+        if self._authorities is not None and (not self._in_force or self._since_renewal >= RENEW_SECONDS):
+            self._in_force = False
             await self.read_authorities()
             await self._renewed()
+            self._in_force = self._authorities.was_read
 
     async def read_authorities(self) -> None:
         """Ask for the authorities now, without putting them into force; errors are logged."""

@@ -74,7 +74,7 @@ def parse(data: bytes | bytearray | memoryview[int], limits: XmlLimits = ENVELOP
     try:
         root = etree.fromstring(text, _of_this_thread.parser)
     except etree.XMLSyntaxError as error:
-        raise XmlRefused(f"not well-formed: {error}") from error
+        raise XmlRefused(f"not well-formed: {error.msg}") from error
     if _too_deep(limits.max_depth)(root):
         raise XmlRefused(f"more than {limits.max_depth} levels")
     if _too_wide(limits.max_attributes)(root):

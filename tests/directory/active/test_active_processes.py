@@ -449,6 +449,20 @@ async def test_new_grants_leave_what_else_the_rights_say(domain: Domain, server:
         await server.processes.change_process(changed, again(changed, users=frozenset({"bob"})))
 
 
+async def test_an_account_in_another_spelling_keeps_its_right(server: Bound) -> None:
+    made = await server.processes.create_process(draft(users=frozenset({"alice", "dave"})))
+    before = (await raw(server, made.identifier)).octets("nTSecurityDescriptor")
+    spelled = again(made, users=frozenset({"ALICE@dsm.test", "dave"}), groups=frozenset({"SCANFINANCE"}))
+    same = await server.processes.change_process(made, spelled)
+    assert same.version == made.version
+    changed = await server.processes.change_process(same, replace(spelled, display_name="New"))
+    assert (changed.users, changed.groups) == ({"alice", "dave"}, {"ScanFinance"})
+    assert (await raw(server, made.identifier)).octets("nTSecurityDescriptor") == before
+    only = again(changed, users=frozenset({"DSM\\alice"}), groups=frozenset())
+    left = await server.processes.change_process(changed, only)
+    assert (left.users, left.groups) == ({"alice"}, frozenset())
+
+
 async def test_everything_changes_at_once_or_nothing(server: Bound) -> None:
     made = await server.processes.create_process(draft())
     xml = XML.replace(b"scansrv.dsm.test", b"other.dsm.test", 1)

@@ -15,6 +15,7 @@ from support.memory_ldap import MemoryLdap
 
 SERVICES = "CN=Public Key Services,CN=Services,CN=Configuration,DC=dsm,DC=test"
 ROOT, ISSUER = certificate(serial=1), certificate(serial=2)
+VERSION_5 = b"\xa0\x03\x02\x01\x04"
 POINT = f"CN=DSM CA,CN=ca1,CN=CDP,{SERVICES}"
 
 
@@ -55,8 +56,11 @@ async def test_a_place_holder_is_no_certificate_and_no_problem() -> None:
     assert not found.problems
 
 
-async def test_a_broken_certificate_is_told_and_the_others_count() -> None:
-    found = await read_authorities(ldap(b"\x30\x03abc", ROOT.public_bytes(Encoding.DER)))
+@pytest.mark.parametrize(
+    "broken", [b"\x30\x03abc", ROOT.public_bytes(Encoding.DER).replace(b"\xa0\x03\x02\x01\x02", VERSION_5, 1)]
+)
+async def test_a_broken_certificate_is_told_and_the_others_count(broken: bytes) -> None:
+    found = await read_authorities(ldap(broken, ROOT.public_bytes(Encoding.DER)))
     assert found.roots == (ROOT,)
     assert len(found.problems) == 1
     assert "CN=CA0" in found.problems[0]

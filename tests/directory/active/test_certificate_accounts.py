@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from postscan.directory.active.certificate_accounts import CertificateAccounts, WeakMapping
@@ -173,3 +174,10 @@ async def test_the_owner_comes_with_groups_and_state() -> None:
     assert user is not None
     assert not user.enabled
     assert STAFF in user.token
+
+
+async def test_a_certificate_with_a_key_of_an_unknown_kind_is_refused() -> None:
+    der = certificate(sid=ALICE).public_bytes(Encoding.DER)
+    prime256v1, prime239v3 = (bytes.fromhex(f"06082a8648ce3d0301{last}") for last in ("07", "06"))
+    with pytest.raises(CertificateRefused, match="key cannot be read"):
+        await owner(x509.load_der_x509_certificate(der.replace(prime256v1, prime239v3)))

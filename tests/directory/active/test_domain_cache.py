@@ -236,7 +236,7 @@ async def test_who_waits_when_the_directory_is_closed_gets_an_error(
     waiting = asyncio.ensure_future(bob(directory))
     await asyncio.sleep(0)
     await directory.close()
-    with pytest.raises(DirectoryError):
+    with pytest.raises(DirectoryError, match="being closed"):
         await waiting
 
 

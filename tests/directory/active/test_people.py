@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from postscan.directory.active.forest import Forest, NoDomain
 from postscan.directory.active.identifiers import sid_octets
 from postscan.directory.active.people import GroupsUnreadable
+from postscan.directory.active.principals import Principals
 from postscan.directory.active.user_entries import filetime
 from postscan.directory.ldap.model import DirectoryAway
 from support.clock import FakeClock
@@ -24,6 +26,11 @@ from support.memory_forest import (
     MemoryForest,
     sid,
 )
+from support.memory_ldap import MemoryLdap
+
+
+def principals(forest: MemoryForest) -> Principals:
+    return Principals(Forest(forest.own, forest.clock), forest.clock)
 
 
 @pytest.mark.parametrize(
@@ -162,13 +169,14 @@ async def test_without_groups_nobody_is_let_in_as_a_user_who_has_none() -> None:
     assert "Windows Authorization Access Group" in caught.value.what_to_do
 
 
-async def test_a_group_called_like_a_security_identifier_does_not_pass_for_it() -> None:
-    forest, administrators = MemoryForest(), sid(512)
-    forest.group(forest.own, administrators, sid(2666), SECURITY_GLOBAL)
+@pytest.mark.parametrize("name", [sid(512), sid(512).lower()])
+async def test_a_group_called_like_a_security_identifier_does_not_pass_for_it(name: str) -> None:
+    forest = MemoryForest()
+    forest.group(forest.own, name, sid(2666), SECURITY_GLOBAL)
     forest.user(forest.own, "mallory", sid(1300), [sid(2666)])
     found = await forest.people.by_name("mallory")
     assert found is not None
-    assert administrators not in found.token
+    assert name not in found.groups
     assert sid(2666) in found.token
 
 
@@ -284,6 +292,15 @@ async def test_who_goes_between_two_questions_is_nobody() -> None:
     assert await people.user_of(found) is None
 
 
+async def test_who_takes_anothers_place_between_two_questions_lends_them_no_groups() -> None:
+    forest = MemoryForest()
+    people = forest.people
+    found = await people.find_by_name("zoë")
+    place = forest.own.objects
+    place[f"CN=zoë,CN=Users,{OWN}"] = place.pop(f"CN=alice,CN=Users,{OWN}")
+    assert await people.user_of(found) is None
+
+
 async def test_who_is_bound_is_told_by_the_token_alone() -> None:
     people = MemoryForest().people
     found = await people.bound_as({ALICE, FINANCE, "S-1-5-32-545", "S-1-1-0", "S-1-5-64-10"})
@@ -302,3 +319,30 @@ async def test_who_is_bound_may_be_of_another_domain() -> None:
 @pytest.mark.parametrize("token", [set(), {"S-1-5-7"}, {FINANCE}, {ALICE, ZOE, FINANCE}])
 async def test_a_token_of_nobody_or_of_two_is_nobodys(token: set[str]) -> None:
     assert await MemoryForest().people.bound_as(token) is None
+
+
+async def test_a_directory_of_another_kind_is_told() -> None:
+    forest = MemoryForest(own=MemoryLdap("", CONFIGURATION))
+    with pytest.raises(NoDomain, match="memory names no domain") as caught:
+        await forest.people.by_name("alice")
+    assert "controllers" in caught.value.what_to_do
+
+
+@pytest.mark.parametrize("name", ["Everyone", "authenticated users", "child.dsm.test\\ScanFinance"])
+async def test_a_group_called_like_others_goes_by_its_security_identifier(name: str) -> None:
+    forest = MemoryForest()
+    forest.group(forest.own, "Odd", sid(2666), SECURITY_GLOBAL)
+    forest.own.objects[f"CN=Odd,CN=Users,{OWN}"]["samaccountname"] = [name.encode()]
+    found = (await principals(forest).with_sids([sid(2666)]))[sid(2666)]
+    assert (found.name, found.is_group) == (sid(2666), True)
+
+
+async def test_a_group_that_is_not_there_is_not_everybody_of_a_like_name() -> None:
+    forest = MemoryForest()
+    names = ["Network", "Interactive", r"NT AUTHORITY\NETWORK"]
+    known = (await principals(forest).named([], names)).groups
+    assert {name: account.sid for name, account in known.items()} == {r"NT AUTHORITY\NETWORK": "S-1-5-2"}
+    forest.group(forest.own, "Network", sid(2667), SECURITY_GLOBAL)
+    known = (await principals(forest).named([], names)).groups
+    assert known["Network"].sid == sid(2667)
+    assert known[r"NT AUTHORITY\NETWORK"].sid == "S-1-5-2"

@@ -6,7 +6,7 @@ import codecs
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from testdomain.foreign import FOREIGN_XML
 from testdomain.processes import own_xml
@@ -151,7 +151,9 @@ def test_a_document_in_utf_16_is_stored_as_its_characters(order: str) -> None:
 @given(
     st.binary(max_size=400)
     | st.text(max_size=300).map(lambda text: f'<?xml encoding="{text}'.encode(errors="replace"))
+    | st.text(max_size=300).map(lambda text: f'<?xml encoding="latin1"{text}'.encode(errors="replace"))
 )
+@example(b'<?xml encoding="' + b"0" * 239 + "é".encode())
 def test_any_octets_are_made_a_document_once(octets: bytes) -> None:
     made = document(octets)
     assert document(made) == made

@@ -124,6 +124,13 @@ def test_where_a_signature_has_no_hash_it_is_sha_256() -> None:
     assert channel_binding(der) == b"tls-server-end-point:" + hashlib.sha256(der).digest()
 
 
+def test_where_a_signature_is_of_an_unknown_kind_it_is_sha_256() -> None:
+    der = certificate(hashes.SHA256())
+    ecdsa = bytes.fromhex("06082a8648ce3d0403")
+    der = der.replace(ecdsa + b"\x02", ecdsa + b"\x09")
+    assert channel_binding(der) == b"tls-server-end-point:" + hashlib.sha256(der).digest()
+
+
 def certificate(algorithm: hashes.HashAlgorithm | None) -> bytes:
     authority = create_ca("Test").certificate
     key = (
@@ -315,6 +322,18 @@ async def test_only_few_may_be_left_behind(monkeypatch: pytest.MonkeyPatch) -> N
             await in_thread(release.wait, 0.01)
     finally:
         release.set()
+
+
+async def test_a_thread_that_cannot_be_made_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(dialling, "_threads", threading.BoundedSemaphore(1))
+    with monkeypatch.context() as crowded:
+        crowded.setattr(threading.Thread, "start", no_more)
+        with pytest.raises(DirectoryAway, match="threads"):
+            await in_thread(lambda: 1, 20)
+    assert await in_thread(lambda: 1, 20) == 1
 
 
 async def test_what_goes_wrong_in_the_thread_is_told() -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -111,6 +113,30 @@ async def test_a_refused_port_is_told() -> None:
 async def test_a_name_that_does_not_exist_is_told() -> None:
     async with client(controllers=("nowhere.invalid",)) as ldap:
         with pytest.raises(DirectoryAway, match=r"nowhere\.invalid:389 cannot be reached"):
+            await everything(ldap)
+
+
+async def test_name_servers_that_hang_hold_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They often are the controllers that hang. What the program does in threads of its own goes on."""
+    release = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait(100))
+    executor = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(executor)
+    try:
+        for _ in range(3):
+            async with client(controllers=("dc1.dsm.test",), connect_seconds=0.1) as ldap:
+                with pytest.raises(DirectoryAway, match=r"dc1\.dsm\.test:389 cannot be reached"):
+                    await everything(ldap)
+        async with asyncio.timeout(20):
+            assert await asyncio.to_thread(lambda: "done") == "done"
+    finally:
+        release.set()
+
+
+@pytest.mark.parametrize("name", ["a..b", "ä" * 80, "x" * 70 + ".dsm.test"])
+async def test_a_name_that_dns_cannot_hold_is_told(name: str) -> None:
+    async with client(controllers=(name,)) as ldap:
+        with pytest.raises(DirectoryAway, match="cannot be reached"):
             await everything(ldap)
 
 
@@ -371,6 +397,42 @@ async def test_refused_credentials_are_tried_once_at_one_controller() -> None:
             await everything(ldap)
     assert {type(outcome) for outcome in outcomes} == {CredentialsRefused}
     assert [len(state.asked) for state in states] == [1, 0]
+
+
+async def test_refused_credentials_are_tried_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("postscan.directory.ldap.pool._now", lambda: now)
+    state = ControllerState(behaviour={Operation.BIND: Behaviour.REFUSE_CREDENTIALS})
+    tried = []
+    async with controller(state) as only, client(only) as ldap:
+        for minute in range(121):
+            now = minute * 60.0
+            before = len(state.asked)
+            with pytest.raises(CredentialsRefused):
+                await everything(ldap)
+            if len(state.asked) > before:
+                tried.append(minute)
+    assert tried == [0, 1, 5, 21, 51, 81, 111]
+
+
+async def test_a_password_that_is_right_again_is_taken_when_the_pause_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("postscan.directory.ldap.pool._now", lambda: now)
+    state = ControllerState(behaviour={Operation.BIND: Behaviour.REFUSE_CREDENTIALS})
+    async with controller(state) as only, client(only) as ldap:
+        with pytest.raises(CredentialsRefused):
+            await everything(ldap)
+        now = 60.0
+        with pytest.raises(CredentialsRefused):
+            await everything(ldap)
+        state.behaviour.clear()
+        now = 299.0
+        with pytest.raises(CredentialsRefused):
+            await everything(ldap)
+        now = 300.0
+        await everything(ldap)
 
 
 async def test_references_to_elsewhere_are_left_alone() -> None:

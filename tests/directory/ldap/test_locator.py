@@ -52,10 +52,12 @@ class Zone(asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def zone(records: dict[tuple[str, str], list[str]], ttl: int = 600) -> AsyncIterator[Zone]:
+async def zone(
+    records: dict[tuple[str, str], list[str]], ttl: int = 600, address: str = "127.0.0.1"
+) -> AsyncIterator[Zone]:
     loop = asyncio.get_running_loop()
     transport, served = await loop.create_datagram_endpoint(
-        lambda: Zone(records, ttl), local_addr=("127.0.0.1", 0)
+        lambda: Zone(records, ttl), local_addr=(address, 0)
     )
     served.port = transport.get_extra_info("sockname")[1]
     try:
@@ -175,6 +177,47 @@ async def test_answers_hold_as_long_as_dns_says() -> None:
         clock.seconds = 601.0
         await asking.controllers()
         assert served.asked[_ALL] == 2
+
+
+async def test_while_dns_is_away_its_last_answers_hold_on() -> None:
+    clock = Steady()
+    records = {(_ALL, "SRV"): srv("dc1.dsm.test"), ("dc1.dsm.test.", "A"): ["10.53.0.1"]}
+    async with zone(records, ttl=600) as served:
+        asking = locator(served, clock=clock, seconds=0.3)
+        known = await asking.controllers(), await asking.addresses("dc1.dsm.test")
+        clock.seconds, served.mute = 601.0, True
+        assert (await asking.controllers(), await asking.addresses("dc1.dsm.test")) == known
+        before = served.asked.copy()
+        clock.seconds += 29.0
+        assert (await asking.controllers(), await asking.addresses("dc1.dsm.test")) == known
+        assert served.asked == before
+        clock.seconds, served.mute = clock.seconds + 1.0, False
+        served.records[_ALL, "SRV"] = srv("dc2.dsm.test")
+        assert [one.host for one in await asking.controllers()] == ["dc2.dsm.test"]
+
+
+async def test_what_dns_says_is_gone_does_not_hold_on() -> None:
+    clock = Steady()
+    records = {(_ALL, "SRV"): srv("dc1.dsm.test"), ("dc1.dsm.test.", "A"): ["10.53.0.1"]}
+    async with zone(records, ttl=600) as served:
+        asking = locator(served, clock=clock)
+        await asking.controllers()
+        await asking.addresses("dc1.dsm.test")
+        clock.seconds = 601.0
+        served.records.clear()
+        with pytest.raises(DirectoryAway, match="no such name"):
+            await asking.controllers()
+        with pytest.raises(DirectoryAway, match="no such name"):
+            await asking.addresses("dc1.dsm.test")
+
+
+async def test_the_second_dns_server_has_its_turn_when_the_first_is_mute() -> None:
+    async with zone({}) as first, zone({(_ALL, "SRV"): srv("dc1.dsm.test")}, address="127.0.0.2") as second:
+        first.mute = True
+        servers = [f"127.0.0.1:{first.port}", f"127.0.0.2:{second.port}"]
+        # As short as a setting may be, which is less than one server is waited for otherwise.
+        asking = locator(first, dns_servers=servers, seconds=1.0)
+        assert [one.host for one in await asking.controllers()] == ["dc1.dsm.test"]
 
 
 async def test_addresses_come_from_the_same_servers_and_hold_too() -> None:

@@ -688,6 +688,14 @@ async def test_a_list_of_this_very_machine_is_not_fetched_unless_allowed(world: 
     assert world.server.asked == []
 
 
+async def test_who_was_closed_fetches_nothing_more(world: World) -> None:
+    fetcher = Fetcher(allow_loopback=True)
+    await fetcher.close()
+    with pytest.raises(SourceFailed, match="any more"):
+        await fetcher.get(world.server.url("/a.crl"), limit=10_000, seconds=20.0)
+    assert world.server.asked == []
+
+
 async def test_a_proxy_of_the_environment_is_not_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async with WebServer() as proxy:
         for variable in ("http_proxy", "HTTP_PROXY", "all_proxy"):

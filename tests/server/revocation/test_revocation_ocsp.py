@@ -151,7 +151,7 @@ def test_a_signature_that_can_be_forged_does_not_count(
 def test_a_responder_with_a_weak_key_is_not_heard(
     authority: Authority, alice: KeyPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("postscan.server.revocation.signatures._EC_BITS", 384)
+    monkeypatch.setattr("postscan.dpws.http.judgement._MIN_EC_BITS", 384)
     with pytest.raises(SourceFailed, match="responder's certificate can be forged"):
         told(authority, alice, signed_by=authority.responder())
 

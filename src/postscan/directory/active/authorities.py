@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from postscan.core.certificates import MALFORMED
 from postscan.core.log import get_logger
 from postscan.directory.ldap.filters import equal
 from postscan.directory.ldap.model import Entry, LdapClient, NoSuchObject, Scope
@@ -99,7 +100,7 @@ def _certificates(entries: Iterable[Entry], problems: list[str]) -> tuple[x509.C
             try:
                 certificate = x509.load_der_x509_certificate(value)
                 found[certificate.public_bytes(Encoding.DER)] = certificate
-            except ValueError as error:
+            except MALFORMED as error:
                 problem = f"{entry.dn}: a value of {_CERTIFICATES} is no certificate: {error}"
                 _log.warning("certificate of an authority cannot be read", problem=problem)
                 problems.append(problem)

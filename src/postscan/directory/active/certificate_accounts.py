@@ -14,6 +14,7 @@ from typing import Final
 
 from cryptography import x509
 
+from postscan.core.certificates import MALFORMED
 from postscan.directory.active.certificate_names import strong_names
 from postscan.directory.active.people import Found, People
 from postscan.directory.active.user_entries import NameKind, read_name
@@ -52,7 +53,7 @@ class CertificateAccounts:
             raise CertificateRefused("the certificate names more accounts than one could have names")
         try:
             names = strong_names(certificate)
-        except ValueError as error:
+        except MALFORMED as error:
             raise CertificateRefused(f"the certificate's key cannot be read: {error}") from error
         by_sid, listed, by_principal = await asyncio.gather(
             asyncio.gather(*(self._by_sid(sid) for sid in sids)),

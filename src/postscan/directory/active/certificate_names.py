@@ -45,7 +45,7 @@ def strong_names(certificate: x509.Certificate) -> tuple[str, ...]:
     says it is positive, and ``SHA1-PUKEY``, which the document says is of the public key and tools take from
     the whole certificate. Each stands for this key and no other.
 
-    :raises ValueError: the certificate's extensions or key cannot be read.
+    :raises MALFORMED: the certificate's extensions or key cannot be read.
     """
     names = [
         f"X509:<I>{issuer}<SR>{serial}"

@@ -35,6 +35,7 @@ from postscan.directory.ldap.filters import present
 from postscan.directory.ldap.model import LdapClient, Scope
 from postscan.directory.ldap.settings import LdapSettings
 from postscan.directory.model import DirectoryProblem, KnownNames, ProcessDraft, StoredProcess, User
+from postscan.directory.spelling import folded
 
 __all__ = ["ActiveDirectory", "ActiveDirectorySettings", "SignedIn", "WeakMapping", "catalog_settings"]
 
@@ -122,7 +123,7 @@ class ActiveDirectory:
 
     async def user_by_name(self, name: str) -> User | None:
         r"""Return the user called so: ``alice``, ``DSM\alice`` or ``alice@dsm.test``, in any case."""
-        return await self._users.get(("name", name.casefold()), lambda: self._people.by_name(name))
+        return await self._users.get(("name", folded(name)), lambda: self._people.by_name(name))
 
     async def user_for_certificate(self, certificate: x509.Certificate) -> User | None:
         """Return the one account a client certificate maps to, or None when there is none or several."""

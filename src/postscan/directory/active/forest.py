@@ -10,12 +10,20 @@ from postscan.core.clock import Clock
 from postscan.directory.active.cache import Cache
 from postscan.directory.ldap.filters import all_of, has_bits, present
 from postscan.directory.ldap.model import LdapClient, Scope
-from postscan.directory.ldap.names import dns_domain, same
+from postscan.directory.ldap.names import InvalidName, dns_domain, same
+from postscan.directory.model import DirectoryError
 
 # systemFlags of a crossRef: FLAG_CR_NTDS_DOMAIN, a domain of this forest ([MS-ADTS] 2.2.10).
 _IS_DOMAIN: Final = 0x2
 # Domains come and go with years.
 _DOMAINS_SECONDS: Final = 600.0
+
+
+class NoDomain(DirectoryError):
+    """What was asked is a directory of another kind."""
+
+    retry_helps = False
+    advice = "Name domain controllers in [directory] controllers, not another LDAP server."
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +118,18 @@ class Forest:
 
     async def _read_domains(self) -> tuple[Domain, ...]:
         root = await self.own.root()
+        own_dn = root.default_naming_context
+        try:
+            # Who may not read the partitions still knows their own domain by its DNS name.
+            own = Domain(own_dn, dns_domain(own_dn), "")
+        except InvalidName as error:
+            raise NoDomain(f"{root.host} names no domain of its own: it is no domain controller") from error
         entries = await self.own.search(
             f"CN=Partitions,{root.configuration_naming_context}",
             Scope.ONE_LEVEL,
             all_of(present("nETBIOSName"), has_bits("systemFlags", _IS_DOMAIN)),
             ["nCName", "dnsRoot", "nETBIOSName"],
         )
-        own_dn = root.default_naming_context
-        # Who may not read the partitions still knows their own domain by its DNS name.
-        own = Domain(own_dn, dns_domain(own_dn), "")
         others = []
         for entry in entries:
             dn, dns, short = (entry.text(name) or "" for name in ("nCName", "dnsRoot", "nETBIOSName"))

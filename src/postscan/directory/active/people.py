@@ -42,6 +42,7 @@ _PERSON: Final = (
     equal("objectClass", "user"),
     not_(equal("objectClass", "computer")),
 )
+_SID: Final = "objectSid"
 _ALL_GROUPS: Final = "tokenGroups"
 # The groups that count in other domains, too: those of the user's own domain only do not.
 _FOREST_GROUPS: Final = "tokenGroupsGlobalAndUniversal"
@@ -113,7 +114,7 @@ class People:
             octets = sid_octets(sid)
         except ValueError:
             return None
-        found = await self._everywhere(equal("objectSid", octets))
+        found = await self._everywhere(equal(_SID, octets))
         return _only([f for f in found if f.account.sid == sid], "sid")
 
     async def find_by_name(self, text: str) -> Found | None:
@@ -149,7 +150,7 @@ class People:
         :param token: what the root DSE says of whoever is bound: their security identifier, and those of all
             groups that count here.
         """
-        wanted = [equal("objectSid", sid_octets(sid)) for sid in sorted(token) if sid.startswith(_OF_DOMAIN)]
+        wanted = [equal(_SID, sid_octets(sid)) for sid in sorted(token) if sid.startswith(_OF_DOMAIN)]
         answers = [
             await self._everywhere(any_of(*wanted[at : at + _BATCH])) for at in range(0, len(wanted), _BATCH)
         ]
@@ -192,10 +193,11 @@ class People:
 
     async def _own_user(self, found: Found) -> User | None:
         more, everybodys = await asyncio.gather(
-            self._forest.own.read(found.account.dn, [_ALL_GROUPS, _COMPUTED]),
+            self._forest.own.read(found.account.dn, [_SID, _ALL_GROUPS, _COMPUTED]),
             self._memberships.of_everybody(),
         )
-        if more is None:  # deleted or moved between the two questions
+        # Deleted or moved between the two questions; then the name may be another's, with other groups.
+        if more is None or more[_SID] != found.entry[_SID]:
             return None
         groups = sids_of(more[_ALL_GROUPS])
         return await self._user(found.account, found.entry, more, groups and groups | everybodys)

@@ -14,11 +14,12 @@ from postscan.directory.active.accounts import Account, Named
 from postscan.directory.active.cache import Cache
 from postscan.directory.active.forest import Forest, Place
 from postscan.directory.active.identifiers import sid_octets, sid_text
-from postscan.directory.active.user_entries import AccountName, NameKind, folded, read_name
+from postscan.directory.active.user_entries import AccountName, NameKind, read_name
 from postscan.directory.ldap.filters import all_of, any_of, equal, not_
 from postscan.directory.ldap.model import Entry, Scope
 from postscan.directory.ldap.names import InvalidName, dns_domain
 from postscan.directory.model import is_sid
+from postscan.directory.spelling import folded
 
 # A filter of so many identifiers is some 5 KiB; controllers refuse much longer ones.
 _BATCH: Final = 100
@@ -182,12 +183,16 @@ def _account(entry: Entry, own: str) -> Account | None:
     kinds = {kind.casefold() for kind in entry.texts("objectClass")}
     if "foreignsecurityprincipal" in kinds:
         return _well_known(sid) or Account(sid, sid, is_group=True)
-    # A group could be called like another's identifier, and would then pass for it.
-    if not name or is_sid(name):
+    if not name or _passes_for_another(name, sid):
         name = sid
     elif domain.casefold() != own.casefold():
         name = f"{domain}\\{name}"
     return Account(sid, name, is_group="group" in kinds)
+
+
+def _passes_for_another(name: str, sid: str) -> bool:
+    """Tell whether somebody is called like a SID, like everybody, or like somebody of another domain."""
+    return is_sid(name.upper()) or "\\" in name or wellknown.SIDS.get(name.casefold(), sid) != sid
 
 
 def _well_known(sid: str) -> Account | None:

@@ -31,7 +31,10 @@ NAMING: Final = (IDENTIFIER, _CREATED)
 OUTLINE: Final = (IDENTIFIER, DESCRIPTOR, _CREATED)
 ATTRIBUTES: Final = (*OUTLINE, NAME, XML, SERVER, _GUID)
 
-_DECLARED: Final = re.compile(r"""(\A\ufeff?<\?xml\s[^>]*?encoding\s*=\s*["'])([^"'>]*)""")
+# The name has the form that XML 1.0 gives encodings (production 81), and an end.
+_DECLARED: Final = re.compile(
+    r"""(\A\ufeff?<\?xml\s[^>]*?encoding\s*=\s*["'])([A-Za-z][A-Za-z0-9._-]*)(?=["'])"""
+)
 _EIGHT_BIT: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 

@@ -112,10 +112,11 @@ class Processes(ProcessReading):
         changes = self._value_changes(entry, seen, draft)
         if (draft.users, draft.groups) != (seen.users, seen.groups):
             descriptor = await self._changed_rights(entry, seen, draft)
-            if not changes:
-                # The old name is named so that the object must still be there as it was.
-                changes = _exchange(NAME, entry.name, entry.name)
-            changes.append(Change(Operation.REPLACE, DESCRIPTOR, (_octets(descriptor),)))
+            if descriptor != entry.descriptor:
+                if not changes:
+                    # The old name is named so that the object must still be there as it was.
+                    changes = _exchange(NAME, entry.name, entry.name)
+                changes.append(Change(Operation.REPLACE, DESCRIPTOR, (_octets(descriptor),)))
         if changes:
             try:
                 await self._ldap.modify(entry.dn, changes, descriptors=True)
@@ -153,6 +154,8 @@ class Processes(ProcessReading):
         before = entry.descriptor
         granted = await self._sids(draft.users - seen.users, draft.groups - seen.groups)
         revoked = await self._revoked(before.grants, seen.users - draft.users, seen.groups - draft.groups)
+        # Whoever is only spelled differently keeps their right.
+        granted, revoked = granted - before.grants, revoked - granted
         if before.dacl is None:
             kept = before.grants - revoked
             after = new_descriptor(

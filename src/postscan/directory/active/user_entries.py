@@ -11,6 +11,7 @@ from typing import Final
 from postscan.directory.active.identifiers import sid_text
 from postscan.directory.ldap.model import Entry
 from postscan.directory.ldap.names import InvalidName, dns_domain
+from postscan.directory.spelling import folded
 
 # userAccountControl and msDS-User-Account-Control-Computed ([MS-ADTS] 2.2.16).
 _ACCOUNT_DISABLE: Final = 0x0002
@@ -68,11 +69,6 @@ def same_name(one: str | None, other: str) -> bool:
     under one name is not found under another.
     """
     return one is not None and folded(one) == folded(other)
-
-
-def folded(name: str) -> str:
-    """Return a form of a name that is the same for all its spellings that count as one (same_name)."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 @dataclass(frozen=True, slots=True)

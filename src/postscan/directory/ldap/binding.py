@@ -20,6 +20,7 @@ from spnego import ContextReq
 from spnego.channel_bindings import GssChannelBindings
 from spnego.exceptions import SpnegoError
 
+from postscan.core.certificates import MALFORMED
 from postscan.core.errors import ConfigurationError
 from postscan.core.secret import Secret
 from postscan.directory.ldap.kerberos import kerberos_is_installed, negotiation_errors, negotiation_failure
@@ -106,7 +107,11 @@ def channel_binding(certificate: bytes) -> bytes:
 
     :param certificate: the server's, as DER.
     """
-    algorithm = x509.load_der_x509_certificate(certificate).signature_hash_algorithm
+    try:
+        algorithm = x509.load_der_x509_certificate(certificate).signature_hash_algorithm
+    except MALFORMED:
+        # Of a kind that the logon has no need to know; a controller that hashes otherwise refuses it.
+        algorithm = None
     if algorithm is None or isinstance(algorithm, _WEAK_HASHES):
         algorithm = hashes.SHA256()
     digest = hashes.Hash(algorithm)

@@ -226,7 +226,7 @@ class Connection(asyncio.Protocol):
             self._lost.set_result(None)
 
     def _send(self, octets: bytes) -> None:
-        assert self._transport is not None  # noqa: S101
+        assert self._transport is not None  # noqa: S101 - connected, or nobody asks
         if self._seal is not None:
             octets = self._seal.wrap(octets)
             octets = len(octets).to_bytes(_LENGTH_OCTETS, "big") + octets

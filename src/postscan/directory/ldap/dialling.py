@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -30,8 +32,10 @@ _T = TypeVar("_T")
 
 _DOWN_SECONDS: Final = 60.0
 _MOST_STEPS: Final = 10
-# Kerberos libraries wait for absent centres as long as they like. Threads left behind in them are few.
+# Kerberos libraries wait for absent centres as long as they like, and so does the system's resolver for its
+# name servers, which often are the controllers. Threads left behind in them are few.
 _MOST_THREADS: Final = 8
+_MOST_ADDRESSES: Final = 4
 _threads = threading.BoundedSemaphore(_MOST_THREADS)
 
 
@@ -51,6 +55,12 @@ class Dialler:
         )
         self._down: dict[tuple[str, int], float] = {}
         self._last: tuple[str, int] | None = None
+
+    @property
+    def has_password(self) -> bool:
+        """Whether the account proves itself with a password, of which a domain counts the wrong ones."""
+        credentials = self._settings.credentials
+        return isinstance(credentials, SimplePassword) or credentials.password is not None
 
     async def dial(self) -> Connection:
         """Return a connection that is protected and bound, to the first controller that gives one.
@@ -102,14 +112,31 @@ class Dialler:
 
     async def _dial_one(self, host: str, port: int) -> Connection:
         failures: list[DirectoryError] = []
-        for address in await self._locator.addresses(host):
+        for address in await self._addresses(host, port):
             try:
                 return await self._dial_address(host, port, address)
             except DirectoryAway as error:
                 failures.append(error)
         raise _all_failed(failures)
 
-    async def _dial_address(self, host: str, port: int, address: str | None) -> Connection:
+    async def _addresses(self, host: str, port: int) -> list[str]:
+        """Return where to connect to; never by the event loop's own threads, which have other work to do."""
+        found = [address for address in await self._locator.addresses(host) if address is not None]
+        if found:
+            return found
+        seconds = self._settings.connect_seconds
+        why = f"{host}:{port} cannot be reached"
+        try:
+            resolved = await in_thread(
+                partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM),
+                seconds,
+                DirectoryAway(f"{why}: its address was not found within {seconds:g} s"),
+            )
+        except (OSError, UnicodeError) as error:
+            raise DirectoryAway(f"{why}: {getattr(error, 'strerror', None) or error}") from error
+        return list(dict.fromkeys(str(entry[4][0]) for entry in resolved))[:_MOST_ADDRESSES]
+
+    async def _dial_address(self, host: str, port: int, address: str) -> Connection:
         settings = self._settings
         tls = tls_context(settings) if settings.transport.tls else None
         connection = await Connection.open(
@@ -178,14 +205,15 @@ class Dialler:
         return asyncio.get_running_loop().time()
 
 
-async def in_thread(work: Callable[[], _T], seconds: float) -> _T:
+async def in_thread(work: Callable[[], _T], seconds: float, late: DirectoryAway | None = None) -> _T:
     """Run what blocks in a thread, and wait for it at most ``seconds``; the thread may live longer.
 
+    :param late: what to raise when it took too long, if it is not a logon.
     :raises DirectoryAway: it took too long, or too many such threads are still under way.
     """
     places = _threads
     if not places.acquire(blocking=False):
-        raise DirectoryAway("too many logons are still waiting for a Kerberos key distribution centre")
+        raise DirectoryAway("too many logons are still waiting for a name server or a Kerberos centre")
     loop = asyncio.get_running_loop()
     done: asyncio.Future[_T] = loop.create_future()
 
@@ -195,7 +223,7 @@ async def in_thread(work: Callable[[], _T], seconds: float) -> _T:
         if error is not None:
             done.set_exception(error)
         else:
-            done.set_result(result)  # type: ignore[arg-type]
+            done.set_result(result)  # type: ignore[arg-type] # there is one
 
     def run() -> None:
         result: _T | None = None
@@ -206,16 +234,20 @@ async def in_thread(work: Callable[[], _T], seconds: float) -> _T:
             failed = error
         finally:
             places.release()
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the program ended meanwhile, and its loop is closed
             loop.call_soon_threadsafe(settle, result, failed)
 
-    # Not from a pool: a thread that hangs would keep the program from ending.
-    threading.Thread(target=run, name="ldap-logon", daemon=True).start()
+    try:
+        # Not from a pool: a thread that hangs would keep the program from ending.
+        threading.Thread(target=run, name="ldap-logon", daemon=True).start()
+    except RuntimeError as error:
+        places.release()
+        raise DirectoryAway("this computer makes no more threads just now") from error
     try:
         async with asyncio.timeout(seconds):
             return await done
     except TimeoutError as error:
-        raise DirectoryAway(
+        raise late or DirectoryAway(
             f"Kerberos did not answer within {seconds:g} s",
             advice="Check the realm and its kdc in krb5.conf, and port 88 of the domain controllers.",
         ) from error
@@ -238,5 +270,5 @@ def _all_failed(failures: list[DirectoryError]) -> DirectoryError:
     worst = next((one for one in failures if isinstance(one, DirectoryUntrusted)), failures[0])
     if len(failures) == 1:
         return worst
-    words = "; ".join(str(one) for one in failures)
+    words = "; ".join(dict.fromkeys(str(one) for one in failures))
     return type(worst)(words, advice=worst.what_to_do)

@@ -21,6 +21,10 @@ _MOST: Final = 16
 _MOST_ADDRESSES: Final = 4
 _SHORTEST_TTL: Final = 5.0
 _LONGEST_TTL: Final = 3600.0
+# While DNS is away, what it said last counts, and it is asked again so much later.
+_AWAY_SECONDS: Final = 30.0
+# So long one of several DNS servers is waited for, or less, as each must have its turn.
+_SERVER_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,9 @@ def controller(text: str) -> Controller:
 
 class Locator:
     """Finds controllers and their addresses; what DNS says is kept as long as DNS says.
+
+    DNS servers are often controllers themselves, and go with them. While none of them answers, what they
+    said last holds on: whoever is found by it still has to prove its name.
 
     :param given: where it is not empty, DNS is not asked which controllers there are.
     :param dns_servers: addresses (``address`` or ``address:port``) to ask instead of the system's.
@@ -117,12 +124,12 @@ class Locator:
     async def _ask(self, now: float) -> tuple[float, list[_Record]]:
         found: dict[str, _Record] = {}
         foreign: set[str] = set()
-        lives, why = _LONGEST_TTL, "there is no such name"
+        lives, why, away = _LONGEST_TTL, "there is no such name", False
         for rank, name in enumerate(self._names):
             try:
                 answer = await self._resolve(name, dns.rdatatype.SRV)
             except dns.exception.DNSException as error:
-                why = _in_words(error)
+                why, away = _in_words(error), away or _is_away(error)
                 continue
             lives = min(lives, _ttl(answer))
             for data in answer:
@@ -132,6 +139,8 @@ class Locator:
                     found.setdefault(target, record)
                 else:
                     foreign.add(target)
+        if not found and away and self._found is not None:
+            return now + _AWAY_SECONDS, self._found[1]
         if not found and foreign:
             raise DirectoryUntrusted(
                 f"DNS names only {', '.join(sorted(foreign))[:200]} as controllers of {self._domain},"
@@ -147,17 +156,19 @@ class Locator:
 
     async def _ask_address(self, host: str, now: float) -> tuple[float, list[str]]:
         found: list[str] = []
-        lives, why = _LONGEST_TTL, "there is no such name"
+        lives, why, away = _LONGEST_TTL, "there is no such name", False
         for kind in (dns.rdatatype.A, dns.rdatatype.AAAA):
             try:
                 answer = await self._resolve(host, kind)
             except dns.resolver.NoAnswer:
                 continue
             except dns.exception.DNSException as error:
-                why = _in_words(error)
+                why, away = _in_words(error), away or _is_away(error)
                 continue
             lives = min(lives, _ttl(answer))
             found += [data.address for data in answer]
+        if not found and away and host in self._addresses:
+            return now + _AWAY_SECONDS, self._addresses[host][1]
         if not found:
             raise DirectoryAway(f"the address of {host} cannot be found: {why}")
         return now + max(lives, _SHORTEST_TTL), found[:_MOST_ADDRESSES]
@@ -165,6 +176,8 @@ class Locator:
     async def _resolve(self, name: str, kind: dns.rdatatype.RdataType) -> dns.resolver.Answer:
         if self._resolver is None:
             self._resolver = _new_resolver(self._dns_servers)
+            several = max(len(self._resolver.nameservers), 1)
+            self._resolver.timeout = min(_SERVER_SECONDS, self._seconds / several)
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._resolver.resolve(
@@ -248,6 +261,11 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_away(error: dns.exception.DNSException) -> bool:
+    """Tell whether no DNS server answered, in contrast to answering that there is nothing."""
+    return isinstance(error, dns.exception.Timeout | dns.resolver.NoNameservers)
 
 
 def _in_words(error: dns.exception.DNSException) -> str:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 # (and a Kerberos ticket) as they were when it was made.
 _LONGEST_REST: Final = 240.0
 _OLDEST: Final = 3600.0
-# A refused password is not tried again at once: a few more attempts would lock the account.
-_REFUSED_SECONDS: Final = 60.0
+# A refused password is not tried again at once, and ever more rarely: domains lock an account, for all who
+# use it, after as few as five attempts in half an hour.
+_REFUSED_SECONDS: Final = (60.0, 240.0, 960.0, 1_800.0)
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +48,7 @@ class Pool:
         self._places = asyncio.Semaphore(size)
         self._dialling = asyncio.Lock()
         self._failed: tuple[float, DirectoryError] | None = None
+        self._refusals = 0
         self._closed = False
 
     @asynccontextmanager
@@ -54,7 +56,7 @@ class Pool:
         """Lend a connection; it is used again unless what was done with it was given up half-way.
 
         :raises DirectoryAway: there is none to be had.
-        :raises CredentialsRefused: the account was refused, now or less than a minute ago.
+        :raises CredentialsRefused: the account was refused, now or a moment ago.
         """
         try:
             async with asyncio.timeout(self._patience):
@@ -127,10 +129,12 @@ class Pool:
             self._raise_if_just_failed(asked)
             connection = await self._dialler.dial()
         except DirectoryError as error:
-            self._failed = self._failed if self._failed and self._failed[1] is error else (_now(), error)
+            if self._failed is None or self._failed[1] is not error:
+                self._failed = (_now(), error)
+                self._refusals += isinstance(error, CredentialsRefused)
             raise
         else:
-            self._failed = None
+            self._failed, self._refusals = None, 0
             return Pooled(connection, _now(), _now())
         finally:
             self._dialling.release()
@@ -140,9 +144,15 @@ class Pool:
         if self._failed is None:
             return
         when, error = self._failed
-        refused = isinstance(error, CredentialsRefused) and _now() - when < _REFUSED_SECONDS
+        refused = isinstance(error, CredentialsRefused) and _now() - when < self._pause()
         if refused or when >= asked:
             raise error.with_traceback(None)
+
+    def _pause(self) -> float:
+        """Return for how long an account that was refused is not tried again."""
+        if not self._dialler.has_password:
+            return _REFUSED_SECONDS[0]  # no attempt of which domains count too many
+        return _REFUSED_SECONDS[min(self._refusals, len(_REFUSED_SECONDS)) - 1]
 
 
 def _now() -> float:

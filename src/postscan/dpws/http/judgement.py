@@ -8,11 +8,12 @@ from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.utils import CryptographyDeprecationWarning
 from OpenSSL.SSL import X509VerificationCodes as Codes
 
+from postscan.core.certificates import MALFORMED
 from postscan.dpws.http.certificates import CertificateFlaw
 
 # Authorities between the certificate and the trusted one; more is no company's design but somebody's attack.
@@ -60,14 +61,6 @@ _FLAW_OF: Final[dict[int, CertificateFlaw]] = {
     Codes.ERR_UNHANDLED_CRITICAL_EXTENSION: CertificateFlaw.UNKNOWN_EXTENSION,
     **dict.fromkeys((*_KEY_TOO_SMALL, _DIGEST_TOO_WEAK), CertificateFlaw.WEAK),
 }
-# What cryptography raises for certificates that OpenSSL reads and that break the letter of X.509.
-_UNREADABLE: Final = (
-    ValueError,
-    x509.InvalidVersion,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-    UnsupportedAlgorithm,
-)
 _TIMES: Final = frozenset({CertificateFlaw.EXPIRED, CertificateFlaw.NOT_YET_VALID})
 
 
@@ -83,7 +76,7 @@ def further_flaw(leaf: bytes, chain: Sequence[bytes]) -> CertificateFlaw | None:
         if _is_authority(read_certificate(leaf)):
             return CertificateFlaw.IS_AUTHORITY
         return CertificateFlaw.WEAK if any(_has_weak_key(each) for each in chain) else None
-    except _UNREADABLE:
+    except MALFORMED:
         return CertificateFlaw.BROKEN
 
 
@@ -106,9 +99,13 @@ def _is_authority(certificate: x509.Certificate) -> bool:
 
 @lru_cache(maxsize=256)
 def _has_weak_key(certificate: bytes) -> bool:
-    key = read_certificate(certificate).public_key()
+    return not is_strong_key(read_certificate(certificate).public_key())
+
+
+def is_strong_key(key: CertificatePublicKeyTypes) -> bool:
+    """Tell whether a public key is long enough to be believed."""
     if isinstance(key, rsa.RSAPublicKey):
-        return key.key_size < _MIN_RSA_BITS
+        return key.key_size >= _MIN_RSA_BITS
     if isinstance(key, ec.EllipticCurvePublicKey):
-        return key.key_size < _MIN_EC_BITS
-    return not isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey)
+        return key.key_size >= _MIN_EC_BITS
+    return isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey)

@@ -102,7 +102,7 @@ class RevocationList:
         except MALFORMED:
             return "its signature is of a kind that is not known"
         try:
-            valid = self.crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
+            valid = self.crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type] # others raise
         except MALFORMED:
             return "its signature is of a kind that is not known"
         return "" if valid else "it is not signed by the authority"

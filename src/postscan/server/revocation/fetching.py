@@ -36,6 +36,7 @@ class Fetcher:
     def __init__(self, *, allow_loopback: bool = False) -> None:
         self.allow_loopback = allow_loopback
         self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
 
     async def get(self, address: str, *, limit: int, seconds: float) -> bytes:
         """Return the body behind an address, of at most ``limit`` octets; raises SourceFailed."""
@@ -50,7 +51,8 @@ class Fetcher:
             return await _read(answer, address, limit)
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Let go of connections; nothing is fetched any more."""
+        self._is_closed = True
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -60,6 +62,8 @@ class Fetcher:
         self, method: str, address: str, seconds: float, body: bytes | None = None, content_type: str = ""
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         _require_callable(address, self.allow_loopback)
+        if self._is_closed:
+            raise SourceFailed(f"{address} is not asked any more")
         headers = {"Accept-Encoding": "identity", "User-Agent": "postscan"}
         if content_type:
             headers["Content-Type"] = content_type

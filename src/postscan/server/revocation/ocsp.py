@@ -14,8 +14,9 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
 from postscan.core.certificates import MALFORMED, MALFORMED_OR_MISSING
+from postscan.dpws.http.judgement import is_strong_key
 from postscan.server.revocation.model import CLOCK_SKEW, Finding, SourceFailed, Status
-from postscan.server.revocation.signatures import is_signed_by, is_strong, is_strong_key
+from postscan.server.revocation.signatures import is_signed_by, is_strong
 
 REQUEST_TYPE: Final = "application/ocsp-request"
 _MAX_CERTIFICATES: Final = 8
@@ -49,7 +50,7 @@ class OcspQuestion:
 
     def _builder(self) -> ocsp.OCSPRequestBuilder:
         # The hash only names the authority, and SHA-1 is what every responder knows (RFC 5019, 2.1.1).
-        algorithm = hashes.SHA1()  # noqa: S303
+        algorithm = hashes.SHA1()  # noqa: S303 - names the issuer, signs nothing
         return ocsp.OCSPRequestBuilder().add_certificate(self.certificate, self.issuer, algorithm)
 
 

@@ -10,22 +10,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 _STRONG: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
-_RSA_BITS: Final = 2048
-_EC_BITS: Final = 256
 
 
 def is_strong(algorithm: hashes.HashAlgorithm | None) -> bool:
     """Tell whether a signature's hash still resists collisions; None stands for Ed25519 and Ed448."""
     return algorithm is None or isinstance(algorithm, _STRONG)
-
-
-def is_strong_key(key: CertificatePublicKeyTypes) -> bool:
-    """Tell whether a public key is long enough to be believed."""
-    if isinstance(key, rsa.RSAPublicKey):
-        return key.key_size >= _RSA_BITS
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        return key.key_size >= _EC_BITS
-    return isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey)
 
 
 def is_signed_by(
