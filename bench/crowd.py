@@ -10,12 +10,11 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 from uuid import UUID, uuid5
 
+from bench.toolbox import BenchError
+from postscan.directory.model import StoredProcess
 from testdomain.facts import BASE_DN, DNS_DOMAIN, PROCESSES_DN, SCAN_SERVER
 from testdomain.offline import Operation, add, modify
 from testdomain.processes import own_xml
-
-from bench.toolbox import BenchError
-from postscan.directory.model import StoredProcess
 
 PROCESSES_OF_A_GROUP: Final = 10
 PASSWORD: Final = "Crowd-Passw0rd1"  # noqa: S105 - of a domain that is thrown away

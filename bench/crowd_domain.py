@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from bench.crowd import Crowd
+from bench.toolbox import REPOSITORY, BenchError
+from testdomain import offline
 from testdomain.controller import Controller
 from testdomain.domain import DomainFolder, missing, template
 from testdomain.namespace import Namespace
 from testdomain.run import remove_abandoned, template_folder
-
-from bench.crowd import Crowd
-from bench.toolbox import REPOSITORY, BenchError
-from testdomain import offline
 
 
 def _lacking() -> list[str]:

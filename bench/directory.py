@@ -21,9 +21,6 @@ from typing import Final
 from uuid import UUID
 
 import structlog
-from testdomain.controller import Controller
-from testdomain.errors import TestDomainError
-from testdomain.facts import ADDRESS, CONTROLLER, DNS_DOMAIN, SERVICE
 
 from bench import machine
 from bench.crowd import PASSWORD, WITH_PASSWORD, Crowd
@@ -39,6 +36,9 @@ from postscan.directory.embedded import EmbeddedDirectory
 from postscan.directory.ldap.binding import SimplePassword
 from postscan.directory.ldap.client import LdapSettings
 from postscan.directory.model import Directory
+from testdomain.controller import Controller
+from testdomain.errors import TestDomainError
+from testdomain.facts import ADDRESS, CONTROLLER, DNS_DOMAIN, SERVICE
 
 _SEED: Final = 53
 # People who stand at devices in the same minute.

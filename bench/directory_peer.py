@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from testdomain.controller import Controller
-from testdomain.facts import BASE_DN, CONTROLLER, DNS_DOMAIN, PROCESSES_DN, SERVICE
-
 from bench.toolbox import BenchError
 from postscan.directory.active.identifiers import sid_octets, sid_text
+from testdomain.controller import Controller
+from testdomain.facts import BASE_DN, CONTROLLER, DNS_DOMAIN, PROCESSES_DN, SERVICE
 
 _SECONDS: Final = 600
 _IS_PROCESS: Final = "(objectClass=msImaging-PostScanProcess)"

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from testdomain.facts import ALICE, CONTROLLER, SERVICE
 
 from postscan.cli import main
 from postscan.cli.exit_codes import ExitCode
@@ -19,6 +18,7 @@ from support.false_controller import FalseController, Manner, false_controller
 from support.office import make_office
 from support.office_wire import Device, as_stored, office, process_named
 from support.scanning import change
+from testdomain.facts import ALICE, CONTROLLER, SERVICE
 
 HASTY: Final = {"connect_seconds": 1, "answer_seconds": 1}
 # The ways that protect, and with what the account proves itself there.

@@ -15,8 +15,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
-from testdomain.facts import ADMINISTRATOR, ALICE, BASE_DN, BOB, COMPUTER, PROCESSES_DN, SCAN_SERVER
-from testdomain.processes import own_xml
 
 from postscan.cli import main
 from postscan.cli.exit_codes import ExitCode
@@ -39,6 +37,8 @@ from support.office import make_office
 from support.office_wire import Device, Office, administrator, as_stored, office, process_named, refusal
 from support.scanning import jpeg
 from support.wire import elements_request, job_request, jobs_of, with_text
+from testdomain.facts import ADMINISTRATOR, ALICE, BASE_DN, BOB, COMPUTER, PROCESSES_DN, SCAN_SERVER
+from testdomain.processes import own_xml
 
 EVERYBODYS: Final = as_stored(process_named("For everybody"))
 NO_USER: Final = ("InvalidArgs", "dsp:UserIdentifier")

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testdomain.facts import ALICE, SERVICE
 
 from postscan.cli import main
 from postscan.cli.installation import Installation
 from support.commands import PROGRAM, SECONDS, draw_page, line_with
 from support.domain import Domain
 from support.office import make_office
+from testdomain.facts import ALICE, SERVICE
 
 # What a log or a message might make of a secret.
 WRONG = "Wrong-Canary-7781"

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from testdomain.facts import ADDRESS, ADMINISTRATOR, ALICE, BOB, CAROL, PROCESSES_DN
 
 from postscan.cli import main
 from postscan.cli.exit_codes import ExitCode
@@ -17,6 +16,7 @@ from postscan.directory.certificates import subject_of
 from support.domain import Domain
 from support.office import make_office, told
 from support.scanning import make_installation
+from testdomain.facts import ADDRESS, ADMINISTRATOR, ALICE, BOB, CAROL, PROCESSES_DN
 
 Steps = dict[str, dict[str, Any]]
 Check = Callable[..., tuple[int, Steps]]

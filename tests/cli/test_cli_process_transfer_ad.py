@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testdomain.facts import ALICE, CONTROLLER, SCAN_ADMIN, SERVICE, Person
-from testdomain.foreign import FOREIGN_XML
-from testdomain.processes import domain_processes
 
 from postscan.cli import main
 from postscan.cli.exit_codes import ExitCode
@@ -19,6 +16,9 @@ from postscan.directory.active.directory import ActiveDirectory
 from postscan.directory.model import ProcessDraft, StoredProcess
 from postscan.directory.process_files import read_exported
 from support.domain import Domain
+from testdomain.facts import ALICE, CONTROLLER, SCAN_ADMIN, SERVICE, Person
+from testdomain.foreign import FOREIGN_XML
+from testdomain.processes import domain_processes
 
 Run = Callable[..., tuple[int, str, str]]
 ALL = ["Archive (two places)", "Invoices", "Scan to my folder"]

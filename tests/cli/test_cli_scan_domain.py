@@ -11,7 +11,6 @@ from pathlib import Path
 from tomllib import loads
 
 import pytest
-from testdomain.facts import ALICE, BOB, CAROL, SCAN_SERVER, Person
 
 from postscan.cli import main
 from postscan.cli.exit_codes import ExitCode
@@ -21,6 +20,7 @@ from support.domain import Domain
 from support.office import address_of, certify, make_office
 from support.pty import typed
 from support.scanning import make_installation
+from testdomain.facts import ALICE, BOB, CAROL, SCAN_SERVER, Person
 
 # A device that may vouch for users; the password is checked by the device itself.
 VOUCHING = {"server": {"mode": "unauthenticated"}, "devices": {"allow": ["10.53.0.0/24", "127.0.0.0/8"]}}

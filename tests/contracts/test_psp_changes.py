@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from testdomain.foreign import FOREIGN_XML
 
 from postscan.contracts.psp import read_process, write_process
 from postscan.contracts.psp_changes import MAX_CHANGES, ContentChange, content_changes
 from postscan.soap.xml import XmlRefused
+from testdomain.foreign import FOREIGN_XML
 
 PLAIN = FOREIGN_XML.decode()
 

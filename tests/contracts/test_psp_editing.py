@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from testdomain.foreign import FOREIGN_XML
 
 from postscan.contracts.psp import read_process
 from postscan.contracts.psp_changes import content_changes
@@ -13,6 +12,7 @@ from postscan.contracts.psp_editing import characters_of, with_scan_repository
 from postscan.core.errors import InvalidArgument
 from postscan.soap.names import PSP
 from postscan.soap.xml import XmlRefused
+from testdomain.foreign import FOREIGN_XML
 
 OLD = "scansrv.dsm.test"
 NEW = "scan2.example.org"

@@ -12,7 +12,6 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from testdomain.foreign import FOREIGN_XML
 
 from postscan.contracts.psp import read_process
 from postscan.directory.embedded import EmbeddedDirectory
@@ -35,6 +34,7 @@ from postscan.directory.process_import import (
     checked,
     compare,
 )
+from testdomain.foreign import FOREIGN_XML
 
 USERS = """
 domain = "example.com"

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from testdomain.domain import missing
 from testdomain.run import TEMPLATE_VARIABLE, template_folder
 

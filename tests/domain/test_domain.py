@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 import spnego
+
+from postscan.contracts.psp import read_process
+from postscan.core.errors import PostscanError
+from support.domain import Domain
 from testdomain.facts import (
     ADDRESS,
     ALICE,
@@ -28,10 +32,6 @@ from testdomain.facts import (
 from testdomain.namespace import Namespace
 from testdomain.processes import DomainProcess, domain_processes
 from testdomain.run import remove_abandoned
-
-from postscan.contracts.psp import read_process
-from postscan.core.errors import PostscanError
-from support.domain import Domain
 
 ROOT = Path(__file__).parents[2]
 LDAPSEARCH = ["ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-o", "nettimeout=10"]

@@ -6,10 +6,10 @@ import base64
 import uuid
 
 import pytest
-from testdomain.facts import ALICE, BASE_DN, CONTROLLER, PROCESSES_DN, SCAN_ADMIN, SERVICE, Person
-from testdomain.processes import domain_processes
 
 from support.domain import Domain
+from testdomain.facts import ALICE, BASE_DN, CONTROLLER, PROCESSES_DN, SCAN_ADMIN, SERVICE, Person
+from testdomain.processes import domain_processes
 
 COMPUTER_DN = f"CN=SCANSRV,CN=Computers,{BASE_DN}"
 INSUFFICIENT_ACCESS = 50

@@ -9,11 +9,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
+
 from fuzz.__main__ import fuzz
 from fuzz.mutation import mutate_xml
 from fuzz.target import Target, Violation, check, must
 from fuzz.targets import TARGETS
-
 from postscan.core.errors import PostscanError
 from postscan.soap.xml import parse
 

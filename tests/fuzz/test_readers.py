@@ -6,10 +6,11 @@ from functools import cache
 from random import Random
 
 import pytest
-from fuzz.target import MAX_INPUT, Target, check
-from fuzz.targets import TARGETS
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fuzz.target import MAX_INPUT, Target, check
+from fuzz.targets import TARGETS
 
 every_reader = pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
 

@@ -10,8 +10,6 @@ from typing import Final
 from uuid import uuid4
 
 import pytest
-from testdomain.facts import ADMINISTRATOR, ALICE, BOB, SCAN_ADMIN, ZOE, Person
-from testdomain.processes import own_xml
 
 from postscan.console.client import RepositoryClient
 from postscan.contracts.keywords import JobState
@@ -25,6 +23,8 @@ from support.active_directory import ldap_settings
 from support.domain import Domain
 from support.office import address_of, make_office
 from support.office_wire import Office, administrator, as_stored, group_dn, office, process_named, refusal
+from testdomain.facts import ADMINISTRATOR, ALICE, BOB, SCAN_ADMIN, ZOE, Person
+from testdomain.processes import own_xml
 
 NAME: Final = "Changing"
 # As [directory] cache_seconds has it unless it is set; what was read is believed for so long.

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from testdomain.facts import USERS, Person
-from testdomain.processes import domain_processes
-
 from support.domain import Domain
 from support.office import make_office
 from support.office_wire import Device, as_stored, office, refusal
+from testdomain.facts import USERS, Person
+from testdomain.processes import domain_processes
 
 ROOM: Final = {"max_open_jobs_per_owner": 1_000, "max_open_jobs": 1_000}
 QUIET: Final = {"enabled": "no"}

@@ -11,7 +11,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from testdomain.facts import ADMINISTRATOR, ALICE, BOB, CONTROLLER, SCAN_ADMIN
 
 from postscan.cli.directories import directory_of
 from postscan.cli.installation import Installation
@@ -31,6 +30,7 @@ from postscan.dpws.client import RemoteFault
 from support.domain import Domain
 from support.office import address_of, certify, make_office, serving
 from support.scanning import change, jpeg
+from testdomain.facts import ADMINISTRATOR, ALICE, BOB, CONTROLLER, SCAN_ADMIN
 
 
 def device(domain: Domain, made: Installation, certificate: Path) -> ScanServerClient:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from testdomain.facts import CONTROLLER, DNS_DOMAIN, SERVICE, Person
-
 from postscan.core.secret import Secret
 from postscan.directory.ldap.binding import SimplePassword
 from postscan.directory.ldap.settings import LdapSettings
+from testdomain.facts import CONTROLLER, DNS_DOMAIN, SERVICE, Person
 
 
 def ldap_settings(ca: Path, person: Person = SERVICE) -> LdapSettings:

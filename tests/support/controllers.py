@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from testdomain.controller import Controller
-from testdomain.facts import CONTROLLER
-from testdomain.namespace import Namespace
 
 from postscan.cli.pki import KeyAlgorithm, issue_server, write_pair
 from support.domain import Domain
+from testdomain.controller import Controller
+from testdomain.facts import CONTROLLER
+from testdomain.namespace import Namespace
 
 SECOND: Final = "dc2.dsm.test"
 SECOND_ADDRESS: Final = "10.53.0.2"

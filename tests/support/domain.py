@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from postscan.cli.pki import KeyPair
 from testdomain.controller import Controller
 from testdomain.domain import missing
 from testdomain.errors import NamespaceRefused
 from testdomain.facts import ADDRESS, BASE_DN, DNS_DOMAIN
 from testdomain.run import running
-
-from postscan.cli.pki import KeyPair
 
 
 class Domain:

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Final
 
 from sansldap.asn1 import ASN1Reader, ASN1Tag, ASN1Writer, TagClass
+
 from testdomain.facts import CONTROLLER
 
 _SECONDS: Final = 30

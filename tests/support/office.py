@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testdomain.facts import CONTROLLER, DNS_DOMAIN, SCAN_SERVER, SERVICE, Person
 
 from postscan.cli import main
 from postscan.cli.directories import directory_of
@@ -21,6 +20,7 @@ from postscan.cli.wiring import scan_server
 from postscan.server.app import ScanServer
 from support.domain import Domain
 from support.scanning import free_port, make_installation
+from testdomain.facts import CONTROLLER, DNS_DOMAIN, SCAN_SERVER, SERVICE, Person
 
 SHARE = r"\\scansrv.dsm.test\scans"
 

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 from lxml import etree
-from testdomain.facts import ADMINISTRATOR, BASE_DN, SCAN_SERVER, Person
-from testdomain.processes import DomainProcess, domain_processes, own_xml
 
 from postscan.cli import directories, wiring
 from postscan.cli.installation import Installation
@@ -30,6 +28,8 @@ from support.domain import Domain
 from support.office import serving
 from support.scanning import Site, jpeg
 from support.wire import Answer, Wire, create_request, elements_request, job_request
+from testdomain.facts import ADMINISTRATOR, BASE_DN, SCAN_SERVER, Person
+from testdomain.processes import DomainProcess, domain_processes, own_xml
 
 OVER = frozenset({JobState.COMPLETED, JobState.ABORTED, JobState.CANCELED})
 

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from testdomain.controller import Controller
-from testdomain.facts import ALICE, BASE_DN, BOB, CONTROLLER, DAVE, FRANK, SERVICE, ZOE
 
 from postscan.contracts.keywords import JobState
 from postscan.directory.ldap.client import Ldap
@@ -24,6 +22,8 @@ from support.office import make_office
 from support.office_wire import Device, Office, administrator, as_stored, office, process_named
 from support.scanning import jpeg
 from support.wire import Answer, elements_request, mtom_type, upload
+from testdomain.controller import Controller
+from testdomain.facts import ALICE, BASE_DN, BOB, CONTROLLER, DAVE, FRANK, SERVICE, ZOE
 
 OURS: Final = as_stored(process_named("For everybody"))
 HASTY: Final = {"connect_seconds": 1, "answer_seconds": 1}

@@ -12,21 +12,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
-from testdomain.facts import (
-    ADMINISTRATOR,
-    ALICE,
-    BASE_DN,
-    BOB,
-    COMPUTER,
-    CONTROLLER,
-    DAVE,
-    DNS_DOMAIN,
-    PROCESSES_DN,
-    SCAN_ADMIN,
-    SERVICE,
-    Person,
-)
-from testdomain.processes import DomainProcess, domain_processes, own_xml
 
 from postscan.core.clock import SystemClock
 from postscan.core.secret import Secret
@@ -60,6 +45,21 @@ from postscan.directory.model import (
     StoredProcess,
 )
 from support.domain import Domain
+from testdomain.facts import (
+    ADMINISTRATOR,
+    ALICE,
+    BASE_DN,
+    BOB,
+    COMPUTER,
+    CONTROLLER,
+    DAVE,
+    DNS_DOMAIN,
+    PROCESSES_DN,
+    SCAN_ADMIN,
+    SERVICE,
+    Person,
+)
+from testdomain.processes import DomainProcess, domain_processes, own_xml
 
 STORED: Final = domain_processes()
 XML: Final = own_xml("Made here")

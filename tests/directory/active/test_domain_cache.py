@@ -8,8 +8,6 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
-from testdomain.facts import ADMINISTRATOR, ALICE, BASE_DN, BOB, SCAN_ADMIN
-from testdomain.processes import domain_processes
 
 from postscan.directory.active.directory import ActiveDirectory, ActiveDirectorySettings
 from postscan.directory.ldap.client import Ldap
@@ -20,6 +18,8 @@ from support.account_certificates import certificate
 from support.active_directory import ldap_settings
 from support.clock import FakeClock
 from support.domain import Domain
+from testdomain.facts import ADMINISTRATOR, ALICE, BASE_DN, BOB, SCAN_ADMIN
+from testdomain.processes import domain_processes
 
 STAFF_DN = f"CN=ScanStaff,CN=Users,{BASE_DN}"
 STAFF_ARCHIVE = next(p for p in domain_processes() if p.display_name == "Staff archive")

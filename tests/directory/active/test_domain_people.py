@@ -10,6 +10,20 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+
+from postscan.cli.pki import issue_user
+from postscan.core.secret import Secret
+from postscan.directory.active.certificate_names import strong_names
+from postscan.directory.active.directory import ActiveDirectory, ActiveDirectorySettings, WeakMapping
+from postscan.directory.active.user_entries import filetime
+from postscan.directory.certificates import CertificateRefused
+from postscan.directory.ldap.client import Ldap
+from postscan.directory.ldap.model import Change, CredentialsRefused, NotPermitted, Operation
+from postscan.directory.model import User
+from support.account_certificates import certificate
+from support.active_directory import ldap_settings
+from support.clock import FakeClock
+from support.domain import Domain
 from testdomain.facts import (
     ADMINISTRATOR,
     ALICE,
@@ -28,20 +42,6 @@ from testdomain.facts import (
     Person,
 )
 from testdomain.processes import domain_processes
-
-from postscan.cli.pki import issue_user
-from postscan.core.secret import Secret
-from postscan.directory.active.certificate_names import strong_names
-from postscan.directory.active.directory import ActiveDirectory, ActiveDirectorySettings, WeakMapping
-from postscan.directory.active.user_entries import filetime
-from postscan.directory.certificates import CertificateRefused
-from postscan.directory.ldap.client import Ldap
-from postscan.directory.ldap.model import Change, CredentialsRefused, NotPermitted, Operation
-from postscan.directory.model import User
-from support.account_certificates import certificate
-from support.active_directory import ldap_settings
-from support.clock import FakeClock
-from support.domain import Domain
 
 
 @pytest.fixture

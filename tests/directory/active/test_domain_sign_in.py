@@ -7,6 +7,15 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+
+from postscan.core.secret import Secret
+from postscan.directory.active.directory import ActiveDirectory, ActiveDirectorySettings
+from postscan.directory.active.signing_in import user_settings
+from postscan.directory.ldap.binding import Mechanism, Sasl, SimplePassword
+from postscan.directory.ldap.model import CredentialsRefused, DirectoryAway, LdapClient
+from postscan.directory.ldap.settings import LdapSettings, Transport
+from support.active_directory import ldap_settings
+from support.domain import Domain
 from testdomain.facts import (
     ADMINISTRATOR,
     ALICE,
@@ -22,15 +31,6 @@ from testdomain.facts import (
     Person,
 )
 from testdomain.processes import domain_processes
-
-from postscan.core.secret import Secret
-from postscan.directory.active.directory import ActiveDirectory, ActiveDirectorySettings
-from postscan.directory.active.signing_in import user_settings
-from postscan.directory.ldap.binding import Mechanism, Sasl, SimplePassword
-from postscan.directory.ldap.model import CredentialsRefused, DirectoryAway, LdapClient
-from postscan.directory.ldap.settings import LdapSettings, Transport
-from support.active_directory import ldap_settings
-from support.domain import Domain
 
 PRESENT = tuple(person for person in USERS if person.enabled and not person.expired)
 

@@ -8,8 +8,6 @@ from uuid import UUID
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from testdomain.foreign import FOREIGN_XML
-from testdomain.processes import own_xml
 
 from postscan.contracts.psp import read_process
 from postscan.directory.active.descriptor_octets import write_descriptor
@@ -25,6 +23,8 @@ from postscan.directory.active.process_entries import (
 from postscan.directory.active.process_reading import group_names, user_names
 from postscan.directory.drafts import code_units
 from postscan.directory.ldap.model import Entry
+from testdomain.foreign import FOREIGN_XML
+from testdomain.processes import own_xml
 
 IDENTIFIER = UUID("6f2c3b1e-5a0d-4c1b-9a63-0d2f5a4b7c11")
 DN = "CN=x,CN=PSPs,CN=System,DC=dsm,DC=test"

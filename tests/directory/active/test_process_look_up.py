@@ -9,8 +9,6 @@ from uuid import UUID, uuid4
 
 import pytest
 from sansldap import LDAPFilter
-from testdomain.facts import CONTROLLER, DNS_DOMAIN, PROCESSES_DN, SERVICE
-from testdomain.processes import own_xml
 
 from postscan.core.clock import SystemClock
 from postscan.core.secret import Secret
@@ -22,6 +20,8 @@ from postscan.directory.ldap.client import Ldap, LdapSettings
 from postscan.directory.ldap.model import Change, Entry, Operation, Scope
 from postscan.directory.model import ProcessDraft
 from support.domain import Domain
+from testdomain.facts import CONTROLLER, DNS_DOMAIN, PROCESSES_DN, SERVICE
+from testdomain.processes import own_xml
 
 CONTAINER = PROCESSES_DN
 

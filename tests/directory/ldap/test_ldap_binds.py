@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from testdomain.facts import ADDRESS, ALICE, CAROL, DNS_DOMAIN, ERIN, SERVICE
 
 from postscan.core.errors import ConfigurationError
 from postscan.core.secret import Secret
@@ -23,6 +22,7 @@ from postscan.directory.ldap.model import (
 )
 from postscan.directory.ldap.settings import LdapSettings, Transport
 from support.domain import Domain
+from testdomain.facts import ADDRESS, ALICE, CAROL, DNS_DOMAIN, ERIN, SERVICE
 
 _CONTROLLER = "dc1.dsm.test"
 _TLS = [Transport.LDAPS, Transport.STARTTLS]

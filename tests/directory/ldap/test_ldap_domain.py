@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 import uvloop
-from testdomain.facts import ADDRESS, BOB, DNS_DOMAIN, SERVICE
 
 from postscan.core.secret import Secret
 from postscan.directory.ldap import filters
@@ -25,6 +24,7 @@ from postscan.directory.ldap.model import (
 from postscan.directory.ldap.names import child
 from postscan.directory.ldap.settings import LdapSettings, Transport
 from support.domain import Domain
+from testdomain.facts import ADDRESS, BOB, DNS_DOMAIN, SERVICE
 
 _BASE = "DC=dsm,DC=test"
 _CONTAINER = f"CN=PSPs,CN=System,{_BASE}"

@@ -4,7 +4,6 @@ import math
 from urllib.parse import quote
 
 import pytest
-from testdomain.facts import ADMINISTRATOR, SERVICE
 
 from postscan.core.clock import SystemClock
 from postscan.directory.active.directory import ActiveDirectory, ActiveDirectorySettings
@@ -20,6 +19,7 @@ from postscan.server.revocation.model import (
 from support.active_directory import ldap_settings
 from support.authorities import Authority, distribution_points
 from support.domain import Domain
+from testdomain.facts import ADMINISTRATOR, SERVICE
 
 LISTS = "CN=DSM Test CA,CN=dc1,CN=CDP,CN=Public Key Services,CN=Services,CN=Configuration,DC=dsm,DC=test"
 ADDRESS = f"ldap:///{quote(LISTS)}?certificateRevocationList?base?objectClass=cRLDistributionPoint"
