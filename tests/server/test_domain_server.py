@@ -23,14 +23,14 @@ from postscan.device.client import Patience, ScanServerClient, client_context
 from postscan.device.refusals import advice_on
 from postscan.directory.ldap.binding import SimplePassword
 from postscan.directory.ldap.client import Ldap
-from postscan.directory.ldap.model import Change, Operation
+from postscan.directory.ldap.model import Change, CredentialsRefused, Operation
 from postscan.directory.ldap.settings import LdapSettings
 from postscan.directory.model import StoredProcess
 from postscan.dpws.client import RemoteFault
 from support.domain import Domain
 from support.office import address_of, certify, make_office, serving
 from support.scanning import change, jpeg
-from testdomain.facts import ADMINISTRATOR, ALICE, BOB, CONTROLLER, SCAN_ADMIN
+from testdomain.facts import ADMINISTRATOR, ALICE, BOB, CONTROLLER, SCAN_ADMIN, SERVICE
 
 
 def device(domain: Domain, made: Installation, certificate: Path) -> ScanServerClient:
@@ -113,6 +113,25 @@ async def test_an_authority_of_the_settings_is_believed_beside_those_of_the_dire
     process, sid = await known(made, ALICE, "Invoices to Finance")
     async with serving(made), device(domain, made, certificate) as client:
         assert await client.create(process, sid)
+
+
+@pytest.mark.parametrize(
+    "further", [{}, {"transport": "sealed", "bind": "ntlm"}, {"transport": "starttls"}], ids=str
+)
+async def test_a_corrected_password_is_used_without_a_restart(
+    domain: Domain, tmp_path: Path, further: dict[str, Any]
+) -> None:
+    made = make_office(domain, tmp_path / "site", directory=further)
+    password = made.folder / "password"
+    password.write_text("not the one")
+    directory = directory_of(load_settings(made.config, {}))
+    try:
+        with pytest.raises(CredentialsRefused):
+            await directory.ping()
+        password.write_text(SERVICE.password)
+        await directory.ping()
+    finally:
+        await directory.close()
 
 
 async def test_an_authority_that_may_not_certify_sign_on_certifies_nobody(

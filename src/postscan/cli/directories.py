@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -154,15 +155,29 @@ def _credentials(loaded: LoadedSettings) -> Credentials:
     said = loaded.settings.directory
     use = password_use(loaded.settings)
     found = loaded.secrets.find(use) if use is not None else None
+    source = partial(_secret, loaded, use) if use is not None and found is not None else None
     kerberos = said.bind in ("kerberos", "negotiate")
     account = said.account and principal(said.account, loaded.settings.directory_domain, kerberos=kerberos)
     if found is None and use is not None and not kerberos:
-        raise ConfigurationError(
-            f"there is no password for the directory's account {said.account}",
-            advice=f"Enter it with `postscan secrets set {use.name}`, or name a file with it (0600) as"
-            " password_file under [directory].",
-        )
+        raise _missing(loaded, use)
     secret = found.secret if found is not None else None
     if said.bind == "password":
-        return SimplePassword(account, secret or Secret(""))
-    return Sasl(Mechanism(said.bind), account, secret, Path(said.keytab) if said.keytab else None)
+        return SimplePassword(account, secret or Secret(""), source)
+    keytab = Path(said.keytab) if said.keytab else None
+    return Sasl(Mechanism(said.bind), account, secret, keytab, source)
+
+
+def _secret(loaded: LoadedSettings, use: SecretUse) -> Secret:
+    """Return the secret as it is now; where it must not be used any more, find() says so."""
+    found = loaded.secrets.find(use)
+    if found is None:
+        raise _missing(loaded, use)
+    return found.secret
+
+
+def _missing(loaded: LoadedSettings, use: SecretUse) -> ConfigurationError:
+    return ConfigurationError(
+        f"there is no password for the directory's account {loaded.settings.directory.account}",
+        advice=f"Enter it with `postscan secrets set {use.name}`, or name a file with it (0600) as"
+        " password_file under [directory].",
+    )

@@ -435,6 +435,29 @@ async def test_a_password_that_is_right_again_is_taken_when_the_pause_is_over(
         await everything(ldap)
 
 
+async def test_another_password_is_taken_at_once_where_it_comes_from() -> None:
+    state = ControllerState(behaviour={Operation.BIND: Behaviour.REFUSE_CREDENTIALS})
+    entered = [Secret("old")]
+    credentials = SimplePassword("svc@dsm.test", entered[0], lambda: entered[-1])
+    async with controller(state) as only, client(only, credentials=credentials) as ldap:
+        with pytest.raises(CredentialsRefused):
+            await everything(ldap)
+        state.behaviour.clear()
+        with pytest.raises(CredentialsRefused):
+            await everything(ldap)
+        entered.append(Secret("new"))
+        await everything(ldap)
+
+
+async def test_a_password_that_cannot_be_read_again_is_used_as_it_was() -> None:
+    def gone() -> Secret:
+        raise ConfigurationError("the file is not there")
+
+    credentials = SimplePassword("svc@dsm.test", Secret("right"), gone)
+    async with controller(ControllerState()) as only, client(only, credentials=credentials) as ldap:
+        await everything(ldap)
+
+
 async def test_references_to_elsewhere_are_left_alone() -> None:
     state = ControllerState(behaviour={Operation.SEARCH: Behaviour.REFER})
     async with controller(state) as port, client(port) as ldap:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -51,12 +52,15 @@ class Mechanism(StrEnum):
 class SimplePassword:
     r"""A simple bind: ``account`` is a UPN, ``DOMAIN\name`` or a distinguished name.
 
+    ``source`` returns the password as it is now, where it may change while a client lives.
+
     :raises CredentialsRefused: without account or password. A bind without password succeeds anonymously
         (RFC 4513, 5.1.2) and would prove nothing.
     """
 
     account: str
     password: Secret
+    source: Callable[[], Secret] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check(self.account, self.password)
@@ -68,7 +72,8 @@ class Sasl:
 
     ``account`` is a principal or UPN (``alice@DSM.TEST``), for NTLM also ``DOMAIN\name``. With ``keytab``
     it may be empty: the first principal in the file is taken. With neither password nor keytab the default
-    credential cache counts, and ``account``, where it is given, chooses in it.
+    credential cache counts, and ``account``, where it is given, chooses in it. ``source`` returns the
+    password as it is now, where it may change while a client lives.
 
     :raises CredentialsRefused: for an empty account or password.
     :raises ConfigurationError: where the mechanism cannot do it this way.
@@ -78,6 +83,7 @@ class Sasl:
     account: str = ""
     password: Secret | None = None
     keytab: Path | None = None
+    source: Callable[[], Secret] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.password is not None:
@@ -91,6 +97,11 @@ class Sasl:
 
 
 Credentials: TypeAlias = SimplePassword | Sasl
+
+
+def as_now(credentials: Credentials) -> Credentials:
+    """Return credentials with the password that their source has now; raises what the source raises."""
+    return credentials if credentials.source is None else replace(credentials, password=credentials.source())
 
 
 def in_words(credentials: Credentials) -> str:

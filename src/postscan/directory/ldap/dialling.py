@@ -11,13 +11,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar
 
-from postscan.core.errors import ConfigurationError
+from postscan.core.errors import ConfigurationError, PostscanError
+from postscan.core.log import get_logger
 from postscan.directory.ldap import codec
 from postscan.directory.ldap.binding import (
     SASL_MECHANISM,
     Negotiation,
     Sasl,
     SimplePassword,
+    as_now,
     channel_binding,
     in_words,
 )
@@ -28,6 +30,7 @@ from postscan.directory.ldap.results import BIND_IN_PROGRESS, SUCCESS, bind_fail
 from postscan.directory.ldap.settings import LdapSettings, Transport
 from postscan.directory.model import DirectoryError
 
+_log = get_logger("directory")
 _T = TypeVar("_T")
 
 _DOWN_SECONDS: Final = 60.0
@@ -44,6 +47,8 @@ class Dialler:
 
     def __init__(self, settings: LdapSettings) -> None:
         self._settings = settings
+        self._credentials = settings.credentials
+        self._trouble = ""
         self._locator = Locator(
             settings.domain,
             given=[controller(text) for text in settings.controllers],
@@ -59,8 +64,24 @@ class Dialler:
     @property
     def has_password(self) -> bool:
         """Whether the account proves itself with a password, of which a domain counts the wrong ones."""
-        credentials = self._settings.credentials
-        return isinstance(credentials, SimplePassword) or credentials.password is not None
+        return isinstance(self._credentials, SimplePassword) or self._credentials.password is not None
+
+    async def renew_credentials(self) -> bool:
+        """Look for another password where this one came from; tell whether there is one.
+
+        One that cannot be read changes nothing: what was right a moment ago may still be.
+        """
+        try:
+            fresh = await asyncio.to_thread(as_now, self._credentials)
+        except PostscanError as error:
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                _log.warning("the account's password cannot be read again", why=str(error))
+            return False
+        self._trouble = ""
+        changed = fresh != self._credentials
+        self._credentials = fresh
+        return changed
 
     async def dial(self) -> Connection:
         """Return a connection that is protected and bound, to the first controller that gives one.
@@ -158,7 +179,7 @@ class Dialler:
         return connection
 
     async def _bind(self, connection: Connection) -> None:
-        credentials = self._settings.credentials
+        credentials = self._credentials
         if isinstance(credentials, SimplePassword):
             await self._bind_simple(connection, credentials)
         else:

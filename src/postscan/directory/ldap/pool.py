@@ -126,6 +126,8 @@ class Pool:
                 raise DirectoryAway("the directory is not used any more")
             if rested := self._rested():
                 return rested
+            if await self._dialler.renew_credentials():
+                self._failed, self._refusals = None, 0
             self._raise_if_just_failed(asked)
             connection = await self._dialler.dial()
         except DirectoryError as error:
