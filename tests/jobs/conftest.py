@@ -11,6 +11,8 @@ import pytest
 from postscan.core.log import configure_logging
 from postscan.filters.contract import Filter
 from postscan.jobs.settings import JobSettings
+from support.chains import Chain
+from support.filters import JoiningFilter, RecordingFilter
 from support.jobs import Workshop
 
 Make = Callable[..., Awaitable[Workshop]]
@@ -39,3 +41,10 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
 async def shop(make: Make) -> Workshop:
     """Return a workshop with the default settings."""
     return await make()
+
+
+@pytest.fixture
+async def chain(make: Make) -> Chain:
+    """Return a workshop whose jobs are joined and then delivered."""
+    joining, recording = JoiningFilter(), RecordingFilter()
+    return Chain(await make(joining, recording), joining, recording)

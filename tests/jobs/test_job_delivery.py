@@ -23,6 +23,12 @@ def waiting(shop: Workshop, token: str) -> int:
     return sum(d.state is DeliveryState.WAITING for f in last.filters for d in f.deliveries)
 
 
+def finished(shop: Workshop, token: str, index: int) -> bool:
+    """Tell whether a filter of the job had succeeded at its last change."""
+    last = [c.job for c in shop.changes if c.job.token == token][-1]
+    return last.filters[index].state is FilterState.COMPLETED_SUCCESSFULLY
+
+
 async def run_two_filters(shop: Workshop, first: str, second: str, *, go_on: bool) -> Job:
     filters = tuple(NewFilter(f.dialect, instructions(p)) for f, p in two(shop, first, second))
     job = await shop.engine.create(new_job(filters=filters, go_on=go_on))
@@ -154,6 +160,19 @@ async def test_with_continue_on_error_a_filter_that_waits_blocks_no_other(pair: 
     assert (one.attempts["x"], waiting(pair, job.token)) == (1, 1)
     await pair.sleepers(3)
     pair.clock.advance(30)
+    done = await pair.until_state(job.token, *DONE)
+    assert done.reasons == (JobStateReason.COMPLETED_SUCCESSFULLY,)
+
+
+async def test_with_continue_on_error_a_filter_whose_first_try_hangs_blocks_no_other(pair: Workshop) -> None:
+    (one, _), (other, _) = two(pair, "", "")
+    hold = one.block("x")
+    job = await run_two_filters(pair, "x", "y", go_on=True)
+    await one.waiting["x"].wait()
+    await pair.until(lambda: finished(pair, job.token, 1))
+    assert other.arrived[job.token, "y"] == {1: page(1)}
+    assert not finished(pair, job.token, 0)
+    hold.set()
     done = await pair.until_state(job.token, *DONE)
     assert done.reasons == (JobStateReason.COMPLETED_SUCCESSFULLY,)
 

@@ -15,9 +15,19 @@ import pytest
 
 from postscan.contracts.keywords import DocumentFormat
 from postscan.filters import publish
-from postscan.filters.contract import Delivered, Destination, JobFacts, SpooledDocument
+from postscan.filters.contract import (
+    Delivered,
+    DeliveryLedger,
+    DeliveryOrder,
+    Destination,
+    JobFacts,
+    SpooledDocument,
+)
 from postscan.filters.fileshare import FileShareFilter, FileShareSettings
+from postscan.soap.xml import parse
 
+# What a filter that reads all it needs from the destination is given.
+NO_INSTRUCTIONS = parse(b"<Instructions/>")
 JOB = JobFacts(
     token="6f2c3b1e-5a0d-4c1b-9a63-0d2f5a4b7c11",
     process_name="Invoices",
@@ -42,6 +52,8 @@ class MemoryLedger:
     def __init__(self) -> None:
         self.planned: dict[int, str] = {}
         self.done: dict[int, Delivered] = {}
+        self.notes: dict[str, str] = {}
+        self.warnings: list[str] = []
 
     async def planned_name(self, document_id: int) -> str | None:
         """Return the name planned last."""
@@ -58,6 +70,19 @@ class MemoryLedger:
     async def already_delivered(self) -> dict[int, Delivered]:
         """Return all deliveries."""
         return dict(self.done)
+
+    async def remember(self, key: str, value: str) -> None:
+        """Remember a note."""
+        self.notes[key] = value
+
+    async def remembered(self, key: str) -> str | None:
+        """Return a note."""
+        return self.notes.get(key)
+
+    async def warn(self, text: str) -> None:
+        """Remember a warning, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
 
 
 @dataclass
@@ -110,7 +135,18 @@ class ShareSite:
 
     async def deliver(self, *documents: SpooledDocument) -> None:
         """Deliver documents to the share."""
-        await self.filter.deliver(self.destination, self.job, documents, self.ledger)
+        await self.deliver_to(self.destination, *documents)
+
+    async def deliver_to(
+        self,
+        destination: Destination,
+        *documents: SpooledDocument,
+        job: JobFacts | None = None,
+        ledger: DeliveryLedger | None = None,
+    ) -> None:
+        """Deliver documents to one destination, of another job or with another ledger where told."""
+        order = DeliveryOrder(destination, job or self.job, NO_INSTRUCTIONS, documents)
+        await self.filter.deliver(order, ledger or self.ledger)
 
     def content(self) -> dict[str, bytes]:
         """Return every file on the share, temporary ones included."""

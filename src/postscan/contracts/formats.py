@@ -28,6 +28,13 @@ class Family(StrEnum):
     XPS = "XPS"
 
 
+class DerivedFormat(StrEnum):
+    """What only the scan server makes; a device cannot send it, as SendImage has no keyword for it."""
+
+    PDF = "pdf"
+    TIFF = "tiff"
+
+
 @dataclass(frozen=True, slots=True)
 class DetectedFormat:
     """What octets were found to be.
@@ -83,6 +90,10 @@ _PUBLISHED: Final = {
     DocumentFormat.TIFF_MULTI_JPEG: _tiff(_JPEG),
     DocumentFormat.XPS: _Published(Family.XPS, ".xps", "application/vnd.ms-xpsdocument"),
 }
+_DERIVED: Final = {
+    DerivedFormat.PDF: _Published(Family.PDF, ".pdf", "application/pdf"),
+    DerivedFormat.TIFF: _tiff(frozenset()),
+}
 
 
 def detect(head: bytes) -> DetectedFormat | None:
@@ -106,14 +117,20 @@ def matches(document_format: DocumentFormat, head: bytes) -> bool:
     return found.compression is None or found.compression in published.compressions
 
 
-def extension_of(document_format: DocumentFormat) -> str:
+def extension_of(document_format: DocumentFormat | DerivedFormat) -> str:
     """Return the usual extension of a file name, with its dot."""
-    return _PUBLISHED[document_format].extension
+    return _known(document_format).extension
 
 
-def media_type_of(document_format: DocumentFormat) -> str:
+def media_type_of(document_format: DocumentFormat | DerivedFormat) -> str:
     """Return the media type, e.g. for the Content-Type of an attachment."""
-    return _PUBLISHED[document_format].media_type
+    return _known(document_format).media_type
+
+
+def _known(document_format: DocumentFormat | DerivedFormat) -> _Published:
+    if isinstance(document_format, DerivedFormat):
+        return _DERIVED[document_format]
+    return _PUBLISHED[document_format]
 
 
 # JPEG (ITU-T T.81, B.1.1.2): start of image, then a marker; JFIF and EXIF are told by the first one.

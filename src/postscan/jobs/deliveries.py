@@ -12,12 +12,19 @@ from postscan.contracts.keywords import (
     FilterStateReason,
 )
 from postscan.filters.contract import Delivered
+from postscan.jobs.asking import kept_text
 from postscan.jobs.model import (
     ChangeKind,
     DeliveryState,
     JobChange,
 )
-from postscan.jobs.moves import MAX_ERROR_TEXT, changed, move_filter, require_processing, settle_delivery
+from postscan.jobs.moves import (
+    changed,
+    end_filter,
+    move_filter,
+    require_processing,
+    settle_delivery,
+)
 from postscan.jobs.queries import job_by_serial
 from postscan.jobs.schema import deliveries, ledger
 from postscan.jobs.states import FilterEvent
@@ -36,22 +43,19 @@ def begin_filter(connection: Connection, serial: int, index: int) -> list[JobCha
 def finish_filter(connection: Connection, serial: int, index: int) -> list[JobChange]:
     """Take a filter whose destinations are all settled to the end they give it."""
     require_processing(connection, serial)
-    run = job_by_serial(connection, serial).filters[index]
-    failed = [place for place in run.deliveries if place.state is not DeliveryState.DELIVERED]
-    reasons = tuple(dict.fromkeys(place.reason or FilterStateReason.UNKNOWN_ERROR for place in failed))
-    move_filter(connection, serial, run, FilterEvent.FAIL if failed else FilterEvent.SUCCEED, reasons)
+    end_filter(connection, serial, index)
     return [changed(connection, serial, ChangeKind.FILTER)]
 
 
 def fail_filter(
-    connection: Connection, serial: int, index: int, reason: FilterStateReason, error: str
+    connection: Connection, serial: int, index: int, reason: FilterStateReason, error: str, advice: str
 ) -> list[JobChange]:
     """Fail a filter as a whole, with every destination of it that is not settled."""
     require_processing(connection, serial)
     run = job_by_serial(connection, serial).filters[index]
     for place in run.deliveries:
         if not place.settled:
-            settle_delivery(connection, place.serial, DeliveryState.FAILED, reason, error)
+            settle_delivery(connection, place.serial, DeliveryState.FAILED, reason, error, advice=advice)
     move_filter(connection, serial, run, FilterEvent.FAIL, (reason,))
     return [changed(connection, serial, ChangeKind.FILTER)]
 
@@ -62,10 +66,12 @@ def postpone_delivery(
     delivery: int,
     attempts: int,
     next_attempt: datetime,
+    pause: float,
     reason: FilterStateReason,
     error: str,
+    advice: str,
 ) -> list[JobChange]:
-    """Record a failed attempt and when the next one is due."""
+    """Record a failed attempt and when the next one is due: in ``pause`` seconds."""
     connection.execute(
         update(deliveries)
         .where(deliveries.c.id == delivery)
@@ -73,8 +79,10 @@ def postpone_delivery(
             state=DeliveryState.WAITING.value,
             attempts=attempts,
             next_attempt=next_attempt,
+            pause=pause,
             reason=reason.value,
-            last_error=error[:MAX_ERROR_TEXT],
+            last_error=kept_text(error),
+            advice=kept_text(advice) or None,
         )
     )
     return [changed(connection, serial, ChangeKind.DELIVERY)]
@@ -87,9 +95,12 @@ def fail_delivery(
     attempts: int,
     reason: FilterStateReason,
     error: str,
+    advice: str,
 ) -> list[JobChange]:
     """Record that a destination refused for good, or was given up."""
-    settle_delivery(connection, delivery, DeliveryState.FAILED, reason, error, attempts=attempts)
+    settle_delivery(
+        connection, delivery, DeliveryState.FAILED, reason, error, advice=advice, attempts=attempts
+    )
     return [changed(connection, serial, ChangeKind.DELIVERY)]
 
 

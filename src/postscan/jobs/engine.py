@@ -16,29 +16,38 @@ from sqlalchemy import Connection
 
 from postscan.contracts.keywords import DocumentFormat, JobState
 from postscan.core.clock import Clock
-from postscan.core.errors import InvalidArgument
 from postscan.core.log import get_logger
-from postscan.filters.contract import Destination, Filter, InstructionsError
+from postscan.filters.contract import Filter, Workers
 from postscan.jobs import operations, queries
+from postscan.jobs.bench import NoWorkers
 from postscan.jobs.errors import (
     ImageTooLarge,
     JobNotFound,
     JobTooLarge,
     OutOfDiskSpace,
     TooManyJobs,
-    UnknownFilter,
 )
 from postscan.jobs.housekeeping import Housekeeping
 from postscan.jobs.images import ImageRow, StoredImage, add_image, refuse_images
-from postscan.jobs.model import ChangeKind, DeliveryState, Document, Job, JobChange, NewJob, facts_of
+from postscan.jobs.model import (
+    ChangeKind,
+    DeliveryState,
+    Document,
+    Job,
+    JobChange,
+    NewJob,
+    ProcessedDocument,
+)
 from postscan.jobs.openjobs import OpenJobs
+from postscan.jobs.plan import plan_of
 from postscan.jobs.replay import ReplayWindow
-from postscan.jobs.runner import Runner, Sleep
+from postscan.jobs.runner import Runner
 from postscan.jobs.settings import JobSettings
 from postscan.jobs.spool import LocalSpool, RecoveryReport
+from postscan.jobs.steps import products_of
 from postscan.jobs.store import JobStore
+from postscan.jobs.tries import Sleep
 from postscan.jobs.upload import ImageWriter
-from postscan.soap.xml import PROCESS_LIMITS, parse
 
 __all__ = ["JobChange", "JobEngine", "JobSettings", "Listener"]
 
@@ -63,9 +72,14 @@ class JobEngine:
         filters: Mapping[str, Filter],
         clock: Clock,
         *,
+        workers: Workers | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """Put the engine together; ``sleep`` is replaced in tests whose clock stands still."""
+        """Put the engine together.
+
+        :param workers: where processing filters have images decoded; None when none of them needs that.
+        :param sleep: is replaced in tests whose clock stands still.
+        """
         self._settings = settings
         self._spool = spool
         self._store = store
@@ -78,7 +92,9 @@ class JobEngine:
         self._background: set[asyncio.Task[Any]] = set()
         self._regular: tuple[asyncio.Task[Any], ...] = ()
         self._running = False
-        self._runner = Runner(settings, spool, store, filters, clock, sleep, self._applied)
+        self._runner = Runner(
+            settings, spool, store, filters, workers or NoWorkers(), clock, sleep, self._applied
+        )
         self._housekeeping = Housekeeping(
             settings, store, clock, sleep, self._open, self._applied, self._remove
         )
@@ -149,6 +165,7 @@ class JobEngine:
             max_job_bytes=settings.max_job_bytes,
             min_free_bytes=settings.min_free_bytes,
         )
+        self._runner.processing.limit(self._settings)
 
     def add_listener(self, listener: Listener) -> None:
         """Have ``listener`` called on the event loop after each stored change, in order for each job."""
@@ -172,6 +189,7 @@ class JobEngine:
         :raises OutOfDiskSpace: too little room on the spool's disk (R-9).
         :raises UnknownFilter: the server has no filter of that dialect.
         :raises InstructionsError: a filter cannot work with its instructions.
+        :raises InvalidArgument: no filter of it delivers anything.
         """
         if new.request_id is None:
             return await self._create(new)
@@ -193,14 +211,15 @@ class JobEngine:
         self._being_created[new.owner] += 1
         try:
             token, created = str(uuid4()), self._clock.now()
-            destinations = [self._destinations_of(new, index, token) for index in range(len(new.filters))]
-            if not destinations:
-                raise InvalidArgument(
-                    "a job without filters would deliver nothing", detail="FiltersToProcess"
-                )
+            plan = plan_of(self._filters, new, token, created)
             change = await self._store.write(
                 partial(
-                    operations.create_job, token=token, new=new, destinations=destinations, created=created
+                    operations.create_job,
+                    token=token,
+                    new=new,
+                    destinations=plan.destinations,
+                    processing=plan.processing,
+                    created=created,
                 ),
                 lambda stored: self._applied([stored]),
             )
@@ -221,17 +240,6 @@ class JobEngine:
         free = self._spool.free_bytes()
         if free - wanted < self._settings.min_free_bytes:
             raise OutOfDiskSpace(f"{free} octets are free, {wanted} are wanted")
-
-    def _destinations_of(self, new: NewJob, index: int, token: str) -> list[Destination]:
-        asked = new.filters[index]
-        found = self._filters.get(asked.dialect)
-        if found is None:
-            raise UnknownFilter(f"this server has no filter {asked.dialect}", detail=asked.dialect)
-        facts = facts_of(token, new, self._clock.now())
-        places = found.destinations(parse(asked.instructions, PROCESS_LIMITS), facts)
-        if not places:
-            raise InstructionsError(f"{asked.dialect} names no destination", detail=asked.dialect)
-        return places
 
     # ------------------------------------------------------------------ images
 
@@ -423,6 +431,15 @@ class JobEngine:
         job = await self._find(token, owner)
         stored = await self._store.read(partial(queries.stored_documents, serial=job.serial))
         return [one.document for one in stored]
+
+    async def products(self, token: str, owner: str | None) -> list[ProcessedDocument]:
+        """Return what a job's processing filters handed on so far, by filter and number."""
+        job = await self._find(token, owner)
+        return await self._store.read(partial(products_of, serial=job.serial))
+
+    def progress(self, token: str) -> dict[int, tuple[int, int]]:
+        """Return how far the processing filters of a job are that work right now: index -> (done, total)."""
+        return self._runner.processing.progress(token)
 
     async def counts(self) -> dict[str, int]:
         """Return how many jobs are in each state, by keyword, zeros included."""

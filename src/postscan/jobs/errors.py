@@ -100,6 +100,16 @@ class UnknownFilter(PostscanError):
     advice = "Correct the scan process, or install the filter."
 
 
+class BrokenContract(PostscanError):
+    """A filter did what the filter contract does not allow: a defect of the filter."""
+
+    advice = "Tell whoever made the filter; the images are kept."
+
+
+class UnusableProducts(BrokenContract):
+    """What a processing filter returned is not what it may return."""
+
+
 class StorageUnavailable(PostscanError):
     """The spool or the store could not be written or read; nothing was acknowledged."""
 

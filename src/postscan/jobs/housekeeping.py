@@ -13,9 +13,9 @@ from postscan.core.log import get_logger
 from postscan.jobs import operations
 from postscan.jobs.images import age_images
 from postscan.jobs.openjobs import OpenJobs
-from postscan.jobs.runner import Applied, Sleep
 from postscan.jobs.settings import JobSettings
 from postscan.jobs.store import JobStore
+from postscan.jobs.tries import Applied, Sleep
 
 TIDY_SECONDS: Final = 600.0
 PRUNED_AT_ONCE: Final = 500
@@ -78,6 +78,7 @@ class Housekeeping:
         """Let kept images age by ``elapsed`` seconds, remove those past their limit, prune the history."""
         limits = {
             JobStateReason.COMPLETED_SUCCESSFULLY: self._settings.retain_delivered.total_seconds(),
+            JobStateReason.COMPLETED_WITH_WARNINGS: self._settings.retain_delivered.total_seconds(),
             JobStateReason.CANCELED: self._settings.retain_canceled.total_seconds(),
         }
         expired = await self._store.write(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
+
+from sqlalchemy import Connection
 
 from postscan.core.clock import Clock
 from postscan.filters.contract import Delivered
 from postscan.jobs.deliveries import plan_document, record_delivered
+from postscan.jobs.model import Delivery, Job, JobChange
+from postscan.jobs.notes import StoredNotes, notes_of
 from postscan.jobs.queries import ledger_of
 from postscan.jobs.store import JobStore
 
 
-class StoreLedger:
+class StoreLedger(StoredNotes):
     """The ledger of one destination during one attempt; a ``DeliveryLedger``.
 
     It also knows whether a document is half-way (planned in this attempt, not yet confirmed), so that an
@@ -24,23 +29,37 @@ class StoreLedger:
         self,
         store: JobStore,
         clock: Clock,
-        delivery: int,
+        job: Job,
+        place: Delivery,
+        applied: Callable[[Sequence[JobChange]], None],
+        *,
         planned: dict[int, str],
         there: dict[int, Delivered],
+        notes: dict[str, str],
     ) -> None:
-        self._store = store
+        super().__init__(store, job.serial, place.serial, notes, applied)
         self._clock = clock
-        self._delivery = delivery
         self._planned = planned
         self._there = there
         self._half_way: set[int] = set()
         self._to_stop: asyncio.Task[Any] | None = None
 
     @classmethod
-    async def open(cls, store: JobStore, clock: Clock, delivery: int) -> StoreLedger:
-        """Read what earlier attempts wrote."""
-        planned, there = await store.read(partial(ledger_of, delivery=delivery))
-        return cls(store, clock, delivery, planned, there)
+    async def open(
+        cls,
+        store: JobStore,
+        clock: Clock,
+        job: Job,
+        place: Delivery,
+        applied: Callable[[Sequence[JobChange]], None],
+    ) -> StoreLedger:
+        """Read what earlier attempts wrote; ``applied`` is told of changes that the filter makes."""
+
+        def everything(connection: Connection) -> tuple[dict[int, str], dict[int, Delivered], dict[str, str]]:
+            return *ledger_of(connection, place.serial), notes_of(connection, place.serial)
+
+        planned, there, notes = await store.read(everything)
+        return cls(store, clock, job, place, applied, planned=planned, there=there, notes=notes)
 
     async def planned_name(self, document_id: int) -> str | None:
         """Return the name planned before a crash for this document at this destination, if any."""

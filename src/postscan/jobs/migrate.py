@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, tex
 from postscan.jobs.errors import SchemaTooNew
 from postscan.jobs.schema import metadata
 
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """The newest migration's revision: what a database of this version is at."""
 
 

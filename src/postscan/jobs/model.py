@@ -15,7 +15,7 @@ from postscan.contracts.keywords import (
     JobState,
     JobStateReason,
 )
-from postscan.filters.contract import Delivered, JobFacts
+from postscan.filters.contract import Delivered, FileFormat, JobFacts
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -82,7 +82,9 @@ class Delivery:
     """One destination of one filter.
 
     ``attempts`` counts finished attempts that failed; ``next_attempt`` is the wall-clock time of the next one
-    while the state is WAITING; ``last_error`` is for administrators; ``delivered`` is what is there already.
+    while the state is WAITING, ``pause`` the seconds between it and the attempt before; ``last_error`` and
+    ``advice`` (what to do about it, may be empty) are for administrators, and so are ``warnings``;
+    ``delivered`` is what is there already.
     """
 
     serial: int
@@ -94,6 +96,9 @@ class Delivery:
     last_error: str | None
     reason: FilterStateReason | None
     delivered: tuple[Delivered, ...]
+    pause: float | None = None
+    advice: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def settled(self) -> bool:
@@ -103,7 +108,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class FilterRun:
-    """One filter of a job; ``index`` counts from 0 in the order of the scan process."""
+    """One filter of a job; ``index`` counts from 0 in the order of the scan process.
+
+    ``processing`` tells the filters that make documents from those that deliver them; the former have one
+    delivery, to ``contract.PROCESSING``.
+    """
 
     index: int
     dialect: str
@@ -111,6 +120,7 @@ class FilterRun:
     state: FilterState
     reasons: tuple[FilterStateReason, ...]
     deliveries: tuple[Delivery, ...]
+    processing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +184,32 @@ class Document:
     received: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessedDocument:
+    """One document as a processing filter handed it on.
+
+    ``filter_index`` is that filter's, ``number`` counts from 1 among its documents; ``name``, ``sources`` and
+    ``pages`` are as in ``contract.SpooledDocument``. ``file_name`` is that of its file in the job's folder,
+    None for a document that the filter handed on as it got it.
+    """
+
+    filter_index: int
+    number: int
+    document_id: int
+    format: FileFormat
+    size: int
+    sha256: str
+    name: str | None
+    sources: tuple[int, ...]
+    pages: int | None
+    file_name: str | None
+
+    @property
+    def handed_on(self) -> bool:
+        """Tell whether the filter got the document itself, and left it as it was."""
+        return self.file_name is None
+
+
 class ChangeKind(StrEnum):
     """What changed."""
 
@@ -204,4 +240,7 @@ def facts_of(token: str, job: NewJob | Job, created: datetime) -> JobFacts:
         user_mail=job.user.mail,
         document_root_name=job.document_root_name,
         created=created,
+        user_display_name=job.user.display_name,
+        user_home_site=job.user.home_site,
+        process_id=str(job.process_id),
     )

@@ -13,6 +13,7 @@ from postscan.contracts.keywords import (
     FilterStateReason,
     JobState,
 )
+from postscan.jobs.asking import kept_text
 from postscan.jobs.errors import (
     JobNotFound,
     WrongState,
@@ -26,8 +27,6 @@ from postscan.jobs.model import (
 from postscan.jobs.queries import job_by_serial
 from postscan.jobs.schema import deliveries, filters, jobs
 from postscan.jobs.states import FilterEvent, JobEvent, filter_arrow, job_arrow
-
-MAX_ERROR_TEXT = 500
 
 
 def state_of(connection: Connection, serial: int) -> JobState:
@@ -83,6 +82,19 @@ def move_filter(
     )
 
 
+def end_filter(connection: Connection, serial: int, index: int) -> None:
+    """Take a filter whose destinations are all settled to the end they give it."""
+    run = job_by_serial(connection, serial).filters[index]
+    failed = [place for place in run.deliveries if place.state is not DeliveryState.DELIVERED]
+    if failed:
+        reasons = tuple(dict.fromkeys(place.reason or FilterStateReason.UNKNOWN_ERROR for place in failed))
+        move_filter(connection, serial, run, FilterEvent.FAIL, reasons)
+    elif any(place.warnings for place in run.deliveries):
+        move_filter(connection, serial, run, FilterEvent.SUCCEED_WITH_WARNINGS, ())
+    else:
+        move_filter(connection, serial, run, FilterEvent.SUCCEED, ())
+
+
 def cancel_filters(connection: Connection, serial: int) -> None:
     """Cancel every filter of a job that is not finished, and its deliveries."""
     for run in job_by_serial(connection, serial).filters:
@@ -91,7 +103,12 @@ def cancel_filters(connection: Connection, serial: int) -> None:
         for place in run.deliveries:
             if not place.settled:
                 settle_delivery(
-                    connection, place.serial, DeliveryState.CANCELED, place.reason, place.last_error
+                    connection,
+                    place.serial,
+                    DeliveryState.CANCELED,
+                    place.reason,
+                    place.last_error,
+                    advice=place.advice,
                 )
         move_filter(connection, serial, run, FilterEvent.CANCEL, ())
 
@@ -103,14 +120,17 @@ def settle_delivery(
     reason: FilterStateReason | None,
     error: str | None,
     *,
+    advice: str = "",
     attempts: int | None = None,
 ) -> None:
     """Put a delivery into an end state."""
     values: dict[str, Any] = {
         "state": state.value,
         "next_attempt": None,
+        "pause": None,
         "reason": reason.value if reason else None,
-        "last_error": error[:MAX_ERROR_TEXT] if error else None,
+        "last_error": kept_text(error) if error else None,
+        "advice": kept_text(advice) or None,
     }
     if attempts is not None:
         values["attempts"] = attempts

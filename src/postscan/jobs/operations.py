@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -24,6 +24,7 @@ from postscan.jobs.images import CANCELED_STATES, forget_images
 from postscan.jobs.model import (
     ChangeKind,
     DeliveryState,
+    FilterRun,
     Job,
     JobChange,
     NewJob,
@@ -33,15 +34,18 @@ from postscan.jobs.queries import job_by_serial, user_to_text
 from postscan.jobs.schema import deliveries, filters, jobs
 from postscan.jobs.states import FilterEvent, JobEvent, job_arrow
 
+_UNSUCCESSFUL = frozenset({FilterState.COMPLETED_WITH_ERRORS, FilterState.CANCELED})
+
 
 def create_job(
     connection: Connection,
     token: str,
     new: NewJob,
     destinations: Sequence[Sequence[Destination]],
+    processing: Collection[int],
     created: datetime,
 ) -> JobChange:
-    """Insert a job; ``destinations`` holds those of each filter, in order."""
+    """Insert a job; ``destinations`` holds those of each filter, ``processing`` which of them process."""
     arrow = job_arrow(None, JobEvent.CREATE)
     serial: int = connection.execute(
         insert(jobs)
@@ -77,6 +81,7 @@ def create_job(
                 instructions=asked.instructions,
                 state=FilterState.PENDING.value,
                 reasons="",
+                processing=position in processing,
             )
         )
         for place in places:
@@ -147,17 +152,27 @@ def retry_job(connection: Connection, serial: int, now: datetime) -> list[JobCha
     failed = job.state is JobState.ABORTED or JobStateReason.COMPLETED_WITH_ERRORS in job.reasons
     if not failed or not job.images_kept:
         raise NotRetryable(f"the job is {job.state} and cannot be delivered again")
-    for run in job.filters:
-        if run.state in (FilterState.COMPLETED_WITH_ERRORS, FilterState.CANCELED):
-            move_filter(connection, serial, run, FilterEvent.RETRY, ())
+    again = _to_run_again(job)
+    if not again:
+        raise NotRetryable("the job delivered what it had; only a step that makes documents did not succeed")
+    for run in again:
+        move_filter(connection, serial, run, FilterEvent.RETRY, ())
     connection.execute(
         update(deliveries)
         .where(
             deliveries.c.job_id == serial,
+            deliveries.c.position.in_([run.index for run in again]),
             deliveries.c.state.in_([DeliveryState.FAILED.value, DeliveryState.CANCELED.value]),
         )
         .values(
-            state=DeliveryState.PENDING.value, attempts=0, next_attempt=None, last_error=None, reason=None
+            state=DeliveryState.PENDING.value,
+            attempts=0,
+            next_attempt=None,
+            pause=None,
+            last_error=None,
+            advice=None,
+            reason=None,
+            warnings=None,
         )
     )
     return [
@@ -171,6 +186,19 @@ def retry_job(connection: Connection, serial: int, now: datetime) -> list[JobCha
             kept_seconds=0.0,
         )
     ]
+
+
+def _to_run_again(job: Job) -> list[FilterRun]:
+    """Return the filters that did not succeed, but for those whose success nobody would see.
+
+    What a processing filter makes is of use to those after it that still have work to do: not when everything
+    was delivered without it, nor when a processing filter after it has succeeded without it.
+    """
+    open_ends = [run for run in job.filters if run.state in _UNSUCCESSFUL]
+    if all(run.processing for run in open_ends):
+        return []
+    last_step = max((r.index for r in job.filters if r.processing and r not in open_ends), default=-1)
+    return [run for run in open_ends if not run.processing or run.index > last_step]
 
 
 def begin_job(connection: Connection, serial: int) -> tuple[Job, list[JobChange]]:
@@ -195,7 +223,9 @@ def finish_job(connection: Connection, serial: int, now: datetime, *, keep_image
         return [move_job(connection, serial, JobEvent.SUCCEED_WITH_ERRORS, completed=now)]
     if not keep_images:
         forget_images(connection, serial)
-    return [move_job(connection, serial, JobEvent.SUCCEED, completed=now)]
+    warned = any(run.state is FilterState.COMPLETED_WITH_WARNINGS for run in job.filters)
+    event = JobEvent.SUCCEED_WITH_WARNINGS if warned else JobEvent.SUCCEED
+    return [move_job(connection, serial, event, completed=now)]
 
 
 def prune_history(connection: Connection, before: datetime | None, keep: int, at_most: int) -> int:

@@ -22,7 +22,7 @@ from postscan.contracts.keywords import (
 from postscan.directory.model import User
 from postscan.filters.contract import Delivered
 from postscan.jobs.model import Delivery, DeliveryState, Document, FilterRun, Job
-from postscan.jobs.schema import deliveries, documents, filters, jobs, ledger
+from postscan.jobs.schema import deliveries, documents, filters, jobs, ledger, products
 
 _MOST_ENDS = 10_000
 
@@ -57,6 +57,16 @@ def user_from_text(text: str) -> User:
     fields = json.loads(text)
     fields["groups"] = frozenset(fields["groups"])
     return User(**fields)
+
+
+def warnings_to_text(warnings: Sequence[str]) -> str | None:
+    """Write the warnings of a destination as JSON; None for none."""
+    return json.dumps(list(warnings)) if warnings else None
+
+
+def warnings_from_text(text: str | None) -> tuple[str, ...]:
+    """Read the warnings of a destination from JSON."""
+    return tuple(json.loads(text)) if text else ()
 
 
 def job_by_token(connection: Connection, token: str) -> Job | None:
@@ -143,15 +153,16 @@ def document_from_row(row: Row[Any], number: int) -> Document:
 
 
 def expected_files(connection: Connection) -> dict[str, dict[str, int]]:
-    """Return token -> file name -> size of every image that should be in the spool."""
-    query = (
-        select(jobs.c.token, documents.c.file_name, documents.c.size)
-        .join(documents, documents.c.job_id == jobs.c.id)
-        .where(jobs.c.images_kept)
-    )
+    """Return token -> file name -> size of every image and made document that should be in the spool."""
     expected: dict[str, dict[str, int]] = defaultdict(dict)
-    for token, file_name, size in connection.execute(query):
-        expected[token][file_name] = size
+    for table in (documents, products):
+        query = (
+            select(jobs.c.token, table.c.file_name, table.c.size)
+            .join(table, table.c.job_id == jobs.c.id)
+            .where(jobs.c.images_kept, table.c.file_name.is_not(None))
+        )
+        for token, file_name, size in connection.execute(query):
+            expected[token][file_name] = size
     return dict(expected)
 
 
@@ -236,6 +247,7 @@ def _filters_of(connection: Connection, serials: Sequence[int]) -> dict[int, lis
                 state=FilterState(row.state),
                 reasons=tuple(FilterStateReason(word) for word in row.reasons.split()),
                 deliveries=tuple(places.get((row.job_id, row.position), ())),
+                processing=row.processing,
             )
         )
     return runs
@@ -265,6 +277,9 @@ def _deliveries_of(connection: Connection, serials: Sequence[int]) -> dict[tuple
                 last_error=row.last_error,
                 reason=FilterStateReason(row.reason) if row.reason else None,
                 delivered=tuple(there.get(row.id, ())),
+                pause=row.pause,
+                advice=row.advice or "",
+                warnings=warnings_from_text(row.warnings),
             )
         )
     return places

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 
 
@@ -91,6 +92,7 @@ filters = Table(
     Column("instructions", LargeBinary, nullable=False),
     Column("state", String(32), nullable=False),
     Column("reasons", Text, nullable=False),
+    Column("processing", Boolean, nullable=False, server_default=false()),  # it makes documents
 )
 
 deliveries = Table(
@@ -106,6 +108,9 @@ deliveries = Table(
     Column("next_attempt", UtcDateTime),
     Column("last_error", Text),
     Column("reason", String(64)),
+    Column("pause", Float),  # seconds between the last attempt and the next one, deaf to clock jumps
+    Column("advice", Text),
+    Column("warnings", Text),  # a JSON list of texts; NULL for none
     ForeignKeyConstraint(["job_id", "position"], ["filters.job_id", "filters.position"], ondelete="CASCADE"),
     UniqueConstraint("job_id", "position", "key"),
 )
@@ -132,6 +137,53 @@ ledger = Table(
     Column("name", Text, nullable=False),
     Column("size", BigInteger),
     Column("delivered", UtcDateTime),
+    sqlite_with_rowid=False,
+)
+
+# What a filter wrote down for itself, at one destination.
+notes = Table(
+    "notes",
+    metadata,
+    Column("delivery_id", ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The documents a processing filter handed on. The rows of a filter are there from the end of its work on, all
+# of them or none. ``file_name`` is NULL for one that it got itself: its file is that document's.
+products = Table(
+    "products",
+    metadata,
+    Column("job_id", Integer, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("document_id", BigInteger, nullable=False),
+    Column("format", String(32), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("file_name", Text),
+    Column("name", Text),
+    Column("sources", Text, nullable=False),  # ids of accepted images, separated by a space
+    Column("pages", Integer),
+    ForeignKeyConstraint(["job_id", "position"], ["filters.job_id", "filters.position"], ondelete="CASCADE"),
+    sqlite_with_rowid=False,
+)
+
+# The last number that each counter gave, and the one that each job got of it.
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("last", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+counted = Table(
+    "counted",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -3,10 +3,12 @@
 ::
 
     <root>/incoming/<uuid>.part            an image on its way in, larger than the buffer
-    <root>/jobs/<token>/<id>.<random>      an image in its job
+    <root>/jobs/<token>/<id>.<random>      an image in its job, or a document made for it
+    <root>/work/<token>.<random>/          where documents of a job are being made
 
 A file counts only when the store has a row that names it; anything else is left over from a refused or torn
-upload and is removed by ``recover``. Every accepted file has a name of its own, so nothing ever overwrites.
+upload, or from work that was cut short, and is removed by ``recover``. Every accepted file has a name of its
+own, so nothing ever overwrites.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class LocalSpool:
         self.root = root
         self._incoming = root / "incoming"
         self._jobs = root / "jobs"
+        self._work = root / "work"
         self._lock: int | None = None
         # Job folders whose own entry is known to be durable.
         self._durable: set[Path] = set()
@@ -61,7 +64,7 @@ class LocalSpool:
             return
         with storage_errors(f"cannot prepare the spool {self.root}"):
             self.root.parent.mkdir(parents=True, exist_ok=True)
-            for folder in (self.root, self._incoming, self._jobs):
+            for folder in (self.root, self._incoming, self._jobs, self._work):
                 _own_folder(folder)
             descriptor = os.open(self.root, A_FOLDER)
         try:
@@ -84,13 +87,15 @@ class LocalSpool:
             for torn in self._incoming.iterdir():
                 _remove(torn)
                 report.torn_uploads += 1
+            for unfinished in self._work.iterdir():
+                _remove(unfinished)
             for folder in self._jobs.iterdir():
                 report.orphans += _remove_strangers(folder, expected.get(folder.name))
         for token, files in expected.items():
             for name, size in files.items():
                 if not self.holds(token, name, size):
                     report.missing.append((token, name))
-                    _log.error("an accepted image is missing from the spool", token=token, file=name)
+                    _log.error("a document is missing from the spool", token=token, file=name)
         if report.torn_uploads or report.orphans:
             _log.info("spool cleaned", torn_uploads=report.torn_uploads, orphans=report.orphans)
         return report
@@ -138,6 +143,18 @@ class LocalSpool:
             self._durable.discard(folder)
             _remove(folder)
 
+    def make_work_folder(self, token: str) -> Path:
+        """Return a new folder, empty and private, in which documents of a job can be made."""
+        with storage_errors(f"cannot make a folder to work in for {token}"):
+            folder = self._work / f"{self.folder(token).name}.{random.getrandbits(64):016x}"
+            folder.mkdir(mode=0o700)
+        return folder
+
+    def remove_work_folder(self, folder: Path) -> None:
+        """Remove a folder of ``make_work_folder`` with all that is in it."""
+        with storage_errors("cannot remove a folder of unfinished work"):
+            _remove(folder)
+
     def free_bytes(self) -> int:
         """Return how many octets this account can still write here."""
         with storage_errors("cannot measure the spool's disk"):
@@ -160,9 +177,16 @@ def _own_folder(folder: Path) -> None:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        shutil.rmtree(path, onerror=_unless_gone)
     else:
         path.unlink(missing_ok=True)
+
+
+def _unless_gone(_function: object, _path: object, found: tuple[object, BaseException, object]) -> None:
+    """Let an error of ``rmtree`` pass that says that somebody else has removed the entry already."""
+    error = found[1]
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _remove_strangers(folder: Path, files: Mapping[str, int] | None) -> int:

@@ -27,6 +27,7 @@ class JobEvent(StrEnum):
     START = "start"
     PROCESS = "process"
     SUCCEED = "succeed"
+    SUCCEED_WITH_WARNINGS = "succeed with warnings"
     SUCCEED_WITH_ERRORS = "succeed with errors"
     FAIL = "fail"
     TIME_OUT = "time out"
@@ -40,6 +41,7 @@ class FilterEvent(StrEnum):
 
     START = "start"
     SUCCEED = "succeed"
+    SUCCEED_WITH_WARNINGS = "succeed with warnings"
     FAIL = "fail"
     CANCEL = "cancel"
     RETRY = "retry"
@@ -84,6 +86,12 @@ JOB_ARROWS: Final[tuple[JobArrow, ...]] = (
     ),
     JobArrow(
         JobState.PROCESSING,
+        JobEvent.SUCCEED_WITH_WARNINGS,
+        JobState.COMPLETED,
+        JobStateReason.COMPLETED_WITH_WARNINGS,
+    ),
+    JobArrow(
+        JobState.PROCESSING,
         JobEvent.SUCCEED_WITH_ERRORS,
         JobState.COMPLETED,
         JobStateReason.COMPLETED_WITH_ERRORS,
@@ -102,6 +110,9 @@ JOB_ARROWS: Final[tuple[JobArrow, ...]] = (
 FILTER_ARROWS: Final[tuple[FilterArrow, ...]] = (
     FilterArrow(FilterState.PENDING, FilterEvent.START, FilterState.PROCESSING),
     FilterArrow(FilterState.PROCESSING, FilterEvent.SUCCEED, FilterState.COMPLETED_SUCCESSFULLY),
+    FilterArrow(
+        FilterState.PROCESSING, FilterEvent.SUCCEED_WITH_WARNINGS, FilterState.COMPLETED_WITH_WARNINGS
+    ),
     FilterArrow(FilterState.PROCESSING, FilterEvent.FAIL, FilterState.COMPLETED_WITH_ERRORS),
     FilterArrow(FilterState.PENDING, FilterEvent.CANCEL, FilterState.CANCELED),
     FilterArrow(FilterState.PROCESSING, FilterEvent.CANCEL, FilterState.CANCELED),

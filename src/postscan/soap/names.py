@@ -31,6 +31,11 @@ EMLF: Final = "http://schemas.microsoft.com/windows/2007/10/imaging/postscan/fil
 SPX: Final = "http://schemas.microsoft.com/windows/2010/09/imaging/postscan/scanprocess/extensions"
 # What this project adds where the published namespaces leave room for vendors.
 EXTENSIONS: Final = "urn:postscan:extensions"
+# What the dialects of our own processing filters begin with, and these.
+OWN_FILTERS: Final = "urn:postscan:filter"
+ASSEMBLE: Final = "urn:postscan:filter:assemble"
+OCR: Final = "urn:postscan:filter:ocr"
+NAMES: Final = "urn:postscan:filter:names"
 XML: Final = "http://www.w3.org/XML/1998/namespace"
 
 # Several firmwares only understand the prefixes Windows writes (dpws.md, 2.1).
@@ -56,6 +61,9 @@ PREFIXES: Final[dict[str, str]] = {
     "emlf": EMLF,
     "spx": SPX,
     "px": EXTENSIONS,
+    "assemble": ASSEMBLE,
+    "ocr": OCR,
+    "names": NAMES,
 }
 PREFIX_OF: Final[dict[str, str]] = {uri: prefix for prefix, uri in PREFIXES.items()}
 
