@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -11,40 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from postscan.contracts.formats import DerivedFormat
 from postscan.contracts.keywords import DocumentFormat
 from postscan.filters.contract import JobFacts, SpooledDocument
 from postscan.filters.naming import OutsideRoot, contained, document_name, safe_component, user_folder
-
-# Everything a name was ever abused with, more often than chance would bring it up.
-NASTY = st.lists(
-    st.one_of(
-        st.text(max_size=3),
-        st.sampled_from(
-            ("..", ".", "/", "\\", ":", " ", "CON", "nul", "COM1", "LPT¹", "CONIN$", "aux.txt", "\0", "\n")
-        ),
-        st.sampled_from(
-            ("\u202e", "\u200b", "\ud800", "e\u0301", "\u00a0", "~", "😀", "字" * 90, "a" * 260, "%2e")
-        ),
-        st.characters(categories=["Cc", "Cf", "Cs", "Co", "Zl", "Zp", "Zs", "Mn"]),
-    ),
-    max_size=8,
-).map("".join)
-FORBIDDEN = set('/\\:*?"<>|')
-DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"} | {
-    p + d for p in ("COM", "LPT") for d in "0123456789¹²³"
-}
-
-
-def assert_safe_everywhere(name: str) -> None:
-    assert name
-    assert not FORBIDDEN & set(name)
-    assert not {unicodedata.category(c) for c in name} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
-    assert name[0] not in " ."
-    assert name[-1] not in " ."
-    assert len(name.encode()) <= 255
-    assert len(name.encode("utf-16-le")) <= 2 * 255
-    assert unicodedata.is_normalized("NFC", name)
-    assert name.split(".")[0].rstrip(" ").upper() not in DEVICES
+from support.delivery import JOB
+from support.names import NASTY, assert_safe_everywhere
 
 
 @given(NASTY, NASTY)
@@ -183,3 +154,30 @@ def sample(root: str = "Invoice", user: str = "alice", number: int = 1) -> tuple
         "t", "p", user, "example.com", "", None, root, datetime(2026, 11, 21, 14, 30, 5, tzinfo=UTC)
     )
     return job, SpooledDocument(number, number, DocumentFormat.TIFF_MULTI_G4, Path("/x"), 1, "")
+
+
+@given(NASTY, st.integers(0, 9_999))
+@example("CON", 0)
+@example("COM", 1)
+@example("x.", 0)
+@example("字" * 300, 9_999)
+def test_a_name_that_a_processing_filter_gave_is_safe_too(name: str, attempt: int) -> None:
+    spooled = SpooledDocument(1, 1, DerivedFormat.PDF, Path(), 0, "", name=name)
+    final = document_name(JOB, spooled, attempt=attempt)
+    assert_safe_everywhere(final)
+    assert final.endswith(f" ({attempt + 1}).pdf" if attempt else ".pdf")
+
+
+@pytest.mark.parametrize(
+    ("name", "final"),
+    [
+        ("Contract 7", "Contract 7.pdf"),
+        ("../a.b", "a.b.pdf"),
+        ("nul", "_nul.pdf"),
+        ("/", "Invoice_2026-11-21_143005_alice_001.pdf"),
+        ("", "Invoice_2026-11-21_143005_alice_001.pdf"),
+    ],
+)
+def test_a_name_that_was_given_is_kept_where_something_of_it_can_stand(name: str, final: str) -> None:
+    spooled = SpooledDocument(1, 1, DerivedFormat.PDF, Path(), 0, "", name=name)
+    assert document_name(JOB, spooled, zone=UTC) == final

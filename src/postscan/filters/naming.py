@@ -47,7 +47,7 @@ def safe_component(text: str, fallback: str, *, max_bytes: int = MAX_NAME_BYTES)
     :param max_bytes: the most octets of UTF-8 the name may have, at least 8.
     """
     for candidate in (text, fallback):
-        name = _cut(_clean(candidate), max_bytes)
+        name = _cut(safe_part(candidate).strip(_ENDS), max_bytes)
         if _is_device(name):
             name = _cut(f"_{name}", max_bytes)
         if name:
@@ -60,19 +60,35 @@ def document_name(
 ) -> str:
     """Return a document's final name, as in ``Invoice_2026-11-21_143005_alice_001.tif``.
 
-    It consists of root name, date, time, user and number (PostScanInstructions.DocumentRootName). The
-    moment is that of the job's creation, so the name is the same whenever it is asked for.
+    What a processing filter called it is made safe and kept. Otherwise the name consists of root name, date,
+    time, user and number (PostScanInstructions.DocumentRootName). The moment is that of the job's creation,
+    so the name is the same whenever it is asked for.
 
     :param attempt: how many names are taken already; the second candidate ends in `` (2)``.
     :param zone: the time zone of date and time; the server's own when None.
     """
+    counter = f" ({attempt + 1})" if attempt else ""
+    end = f"{counter}.{extension_of(document.format).removeprefix('.')}"
+    if document.name is not None and safe_part(document.name).strip(_ENDS):
+        return _joined(document.name, end)
     moment = job.created.astimezone(zone)
     user = safe_component(job.user_name, "user", max_bytes=_MAX_USER_BYTES)
-    counter = f" ({attempt + 1})" if attempt else ""
-    extension = extension_of(document.format).removeprefix(".")
-    rest = f"_{moment:%Y-%m-%d_%H%M%S}_{user}_{document.number:03d}{counter}.{extension}"
-    root = safe_component(job.document_root_name, "Scan", max_bytes=MAX_NAME_BYTES - len(rest.encode()))
-    return root + rest
+    rest = f"_{moment:%Y-%m-%d_%H%M%S}_{user}_{document.number:03d}"
+    return _joined(job.document_root_name, rest + end)
+
+
+def safe_part(text: str) -> str:
+    """Return what of ``text`` may stand within a name; may be empty, and begin or end with dots or spaces."""
+    kept = []
+    # Normalizing first lets composed characters be judged as what they will be, and once more at the end
+    # joins what stood apart only because of a character left out.
+    for char in unicodedata.normalize("NFC", text):
+        category = unicodedata.category(char)
+        if category == "Zs":
+            kept.append(" ")
+        elif category[0] in _ALLOWED_CATEGORIES and char not in _FORBIDDEN:
+            kept.append(char)
+    return unicodedata.normalize("NFC", "".join(kept))
 
 
 def user_folder(user_name: str, domain: str) -> str:
@@ -104,17 +120,9 @@ def contained(root: Path, *parts: str) -> Path:
     return path
 
 
-def _clean(text: str) -> str:
-    kept = []
-    # Normalizing first lets composed characters be judged as what they will be, and once more at the end
-    # joins what stood apart only because of a character left out.
-    for char in unicodedata.normalize("NFC", text):
-        category = unicodedata.category(char)
-        if category == "Zs":
-            kept.append(" ")
-        elif category[0] in _ALLOWED_CATEGORIES and char not in _FORBIDDEN:
-            kept.append(char)
-    return unicodedata.normalize("NFC", "".join(kept)).strip(_ENDS)
+def _joined(text: str, end: str) -> str:
+    """Return ``text``, made safe and as much of it as there is room for, with ``end``, which is safe."""
+    return safe_component(text, "Scan", max_bytes=MAX_NAME_BYTES - len(end.encode())) + end
 
 
 def _cut(name: str, max_bytes: int) -> str:

@@ -1,0 +1,1 @@
+"""The names filter: what documents are called, by a template of the scan process."""
