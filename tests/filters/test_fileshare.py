@@ -19,7 +19,6 @@ from postscan.contracts.keywords import FilterStateReason
 from postscan.filters import publish
 from postscan.filters.contract import DeliveryError, Destination, InstructionsError
 from postscan.filters.fileshare import FileShareFilter, FileShareSettings
-from postscan.filters.registry import built_in_filters
 from postscan.soap.names import FSF, PSP
 from postscan.soap.xml import parse
 from support.delivery import JOB, MemoryLedger, ShareSite, replace_calls
@@ -35,12 +34,6 @@ def instructions(*shares: str) -> etree._Element:
         f'<p:Instructions xmlns:p="{PSP}" xmlns:f="{FSF}"><f:FileShareConfig>{wrapped}</f:FileShareConfig>'
         "</p:Instructions>".encode()
     )
-
-
-def test_the_registry_knows_the_filter_by_its_namespace(tmp_path: Path) -> None:
-    filters = built_in_filters(FileShareSettings(roots=(tmp_path,)))
-    assert isinstance(filters[FSF], FileShareFilter)
-    assert set(filters) == {FSF}
 
 
 def test_each_share_is_a_destination_once(site: ShareSite) -> None:
@@ -84,7 +77,7 @@ async def test_a_unc_share_is_delivered_to_where_it_is_mapped(site: ShareSite) -
     settings = FileShareSettings(unc_map={r"\\files.example.com\scans": site.share}, zone=UTC)
     site.filter = FileShareFilter(settings)
     [destination] = site.filter.destinations(instructions(r"\\FILES.example.com\Scans\In"), JOB)
-    await site.filter.deliver(destination, JOB, [site.document()], site.ledger)
+    await site.deliver_to(destination, site.document())
     assert list(site.content()) == [f"In/{FIRST}"]
 
 
@@ -125,7 +118,7 @@ async def test_two_jobs_of_one_second_keep_their_documents_apart(site: ShareSite
     other_job = replace(JOB, token="11111111-5a0d-4c1b-9a63-0d2f5a4b7c11")
     await asyncio.gather(
         site.deliver(mine),
-        site.filter.deliver(site.destination, other_job, [other], MemoryLedger()),
+        site.deliver_to(site.destination, other, job=other_job, ledger=MemoryLedger()),
     )
     assert sorted(site.content().values()) == [b"one", b"two"]
 
@@ -135,7 +128,7 @@ async def test_two_shares_that_are_one_folder_get_a_copy_each(site: ShareSite) -
     site.filter = FileShareFilter(settings)
     found = site.filter.destinations(instructions(site.share.as_uri(), r"\\files\scans"), JOB)
     document = site.document()
-    await asyncio.gather(*(site.filter.deliver(d, JOB, [document], MemoryLedger()) for d in found))
+    await asyncio.gather(*(site.deliver_to(d, document, ledger=MemoryLedger()) for d in found))
     assert list(site.content().values()) == [document.path.read_bytes()] * 2
 
 
@@ -161,7 +154,7 @@ async def test_a_target_that_links_out_of_the_root_is_not_followed(site: ShareSi
     (site.share / "deep").symlink_to(site.folder)
     destination = Destination(key=f"{site.share.as_uri()}/deep", label="deep")
     with pytest.raises(DeliveryError) as caught:
-        await site.filter.deliver(destination, JOB, [site.document()], site.ledger)
+        await site.deliver_to(destination, site.document())
     assert caught.value.reason is FilterStateReason.FILE_SHARE_ACCESS_DENIED
     assert not (site.folder / "alice@example.com").exists()
 
@@ -170,7 +163,7 @@ async def test_a_root_that_is_itself_a_link_is_used(site: ShareSite) -> None:
     link = site.folder / "link"
     link.symlink_to(site.share)
     site.filter = FileShareFilter(FileShareSettings(roots=(link,), zone=UTC))
-    await site.filter.deliver(Destination(link.as_uri(), "link"), JOB, [site.document()], site.ledger)
+    await site.deliver_to(Destination(link.as_uri(), "link"), site.document())
     assert list(site.content()) == [FIRST]
 
 
@@ -320,7 +313,7 @@ async def test_a_folder_that_blocks_holds_up_no_other(
     await begun.wait()
     try:
         async with asyncio.timeout(20):
-            await site.filter.deliver(place, site.job, [document], MemoryLedger())
+            await site.deliver_to(place, document, ledger=MemoryLedger())
         assert not blocked.done()
     finally:
         go_on.set()
@@ -331,7 +324,7 @@ async def test_a_folder_that_blocks_holds_up_no_other(
 async def test_a_folder_full_of_taken_names_is_a_failure(
     site: ShareSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("postscan.filters.fileshare._MAX_NAMES", 2)
+    monkeypatch.setattr("postscan.filters.folder_delivery._MAX_NAMES", 2)
     site.alices.mkdir()
     for name in (FIRST, FIRST.replace(".tif", " (2).tif")):
         (site.share / name).write_bytes(b"")

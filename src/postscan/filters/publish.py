@@ -59,11 +59,18 @@ class OpenFolder:
         """Close the folder; what was begun in it stays."""
         os.close(self.fd)
 
-    def make_folder(self, name: str, mode: int) -> None:
-        """Make a folder inside, durably, unless something of that name exists."""
-        with contextlib.suppress(FileExistsError):
+    def make_folder(self, name: str, mode: int) -> bool:
+        """Make a folder inside, durably, unless something of that name exists; tells whether it was made."""
+        try:
             os.mkdir(name, mode, dir_fd=self.fd)
-            self.sync()
+        except FileExistsError:
+            return False
+        self.sync()
+        return True
+
+    def remove_folder(self, name: str) -> None:
+        """Remove an empty folder inside."""
+        os.rmdir(name, dir_fd=self.fd)
 
     def sync(self) -> None:
         """Make the names in the folder durable (on file systems that know this)."""
