@@ -1,0 +1,1 @@
+"""Tokens of Microsoft Entra ID, for the filters that log on as an app."""
