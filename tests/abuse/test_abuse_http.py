@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from postscan.cli.directories import directory_of
+from postscan.cli.filters import filters_of
 from postscan.cli.settings import load_settings
-from postscan.cli.wiring import filters_of, server_settings
+from postscan.cli.wiring import server_settings
 from postscan.dpws.http.limits import HttpLimits
 from postscan.server.app import ScanServer
 from support.scanning import Site, jpeg, make_installation, running
@@ -43,7 +44,7 @@ async def with_limits(folder: Path, **limits: float) -> AsyncIterator[Site]:
     settings = loaded.settings
     small = HttpLimits(**limits)  # type: ignore[arg-type] # test shorthand: all are numbers
     wired = replace(server_settings(settings), http=small)
-    server = ScanServer(wired, directory_of(loaded), filters_of(settings))
+    server = ScanServer(wired, directory_of(loaded), filters_of(loaded))
     await server.start()
     try:
         yield Site(made, server)

@@ -190,8 +190,9 @@ async def test_case_30_no_decoder_is_loaded_by_the_server(tmp_path: Path) -> Non
     """A server process that took an image has none of the libraries that could decode it."""
     program = (
         "import sys\n"
-        "import postscan.server.app, postscan.filters.registry, postscan.directory.embedded\n"
-        "print(sorted(m for m in sys.modules if m.split('.')[0] in ('PIL', 'pikepdf', 'img2pdf')))\n"
+        "import postscan.server.app, postscan.cli.filters, postscan.directory.embedded\n"
+        "decoders = ('PIL', 'pikepdf', 'img2pdf', 'ocrmypdf', 'pypdfium2', 'zxingcpp')\n"
+        "print(sorted(m for m in sys.modules if m.split('.')[0] in decoders))\n"
     )
     run = await asyncio.to_thread(
         subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -185,7 +185,7 @@ def test_every_wrong_share_is_told_with_its_own_line(made: Installation) -> None
         .replace(b"/delivered/archive", b"/etc")
         .replace(b"\\archive", b"\\other")
     )
-    problems = problems_of(xml, load_settings(made.config, {}).settings)
+    problems = problems_of(xml, load_settings(made.config, {}))
     lines = [n for n, line in enumerate(xml.split(b"\n"), 1) if b"ShareUNC" in line]
     assert [problem.line for problem in problems] == lines
 
@@ -213,7 +213,7 @@ def test_an_unknown_filter_is_told(made: Installation) -> None:
 
 def test_another_servers_scan_process_is_told(made: Installation) -> None:
     xml = sample(made, "invoices").replace(b">scan.example.com<", b">old.example.com<")
-    (problem,) = problems_of(xml, load_settings(made.config, {}).settings)
+    (problem,) = problems_of(xml, load_settings(made.config, {}))
     assert problem.line == 3
     assert "old.example.com" in problem.message
 

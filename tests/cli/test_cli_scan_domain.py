@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tomllib import loads
 
@@ -15,31 +13,12 @@ import pytest
 from postscan.cli import main
 from postscan.cli.exit_codes import ExitCode
 from postscan.cli.installation import Installation
-from support.commands import PROGRAM, draw_page, line_with
+from support.commands import PROGRAM, draw_page
 from support.domain import Domain
-from support.office import address_of, certify, make_office
+from support.office import VOUCHING, address_of, certify, make_office, serving_apart
 from support.pty import typed
 from support.scanning import make_installation
 from testdomain.facts import ALICE, BOB, CAROL, SCAN_SERVER, Person
-
-# A device that may vouch for users; the password is checked by the device itself.
-VOUCHING = {"server": {"mode": "unauthenticated"}, "devices": {"allow": ["10.53.0.0/24", "127.0.0.0/8"]}}
-
-
-@contextmanager
-def serving(domain: Domain, made: Installation) -> Iterator[None]:
-    """Run the server as a process of its own in the domain's network."""
-    server = domain.popen(
-        [*PROGRAM, "serve", "--json", "--config", made.config],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        line_with(server, '"ready"')
-        yield
-    finally:
-        server.kill()
-        server.communicate()
 
 
 def password_of(person: Person, folder: Path) -> Path:
@@ -62,7 +41,7 @@ def scan(domain: Domain, made: Installation, page: Path, *words: object) -> subp
 def test_a_user_signs_in_with_a_password_and_scans(domain: Domain, tmp_path: Path, page: Path) -> None:
     made = make_office(domain, tmp_path / "site", **VOUCHING)
     file = password_of(ALICE, tmp_path)
-    with serving(domain, made):
+    with serving_apart(domain, made):
         done = scan(
             domain, made, page, "-p", "Invoices to Finance", "-u", "alice", "--password-file", file, "--json"
         )
@@ -77,7 +56,7 @@ def test_a_device_without_settings_signs_in_to_a_domain_that_dns_finds(
     made = make_office(domain, tmp_path / "site", **VOUCHING)
     words = ["--domain", "dsm.test", "--ca", domain.ca, "--server", address_of(made)]
     words += ["-u", BOB.upn, "--password-file", password_of(BOB, tmp_path), "-p", "Staff archive"]
-    with serving(domain, made):
+    with serving_apart(domain, made):
         done = domain.run([*PROGRAM, "scan", page, *words], cwd=tmp_path)
     assert done.returncode == ExitCode.OK, done.stderr
     assert "Staff archive, for bob@dsm.test" in done.stdout
@@ -88,7 +67,7 @@ def test_a_password_is_typed_without_being_shown(domain: Domain, tmp_path: Path,
     words = ["scan", page, "-p", "For Alice alone", "-u", "alice", "--ask-password"]
     words += ["--config", made.config, "--ca", domain.ca]
     command = domain.controller.namespace.command([*PROGRAM, *words])
-    with serving(domain, made):
+    with serving_apart(domain, made):
         code, shown = typed(command, [ALICE.password], domain.controller.environment())
     assert code == ExitCode.OK, shown
     assert ALICE.password not in shown
@@ -97,7 +76,7 @@ def test_a_password_is_typed_without_being_shown(domain: Domain, tmp_path: Path,
 def test_the_account_of_a_certificate_needs_no_name(domain: Domain, tmp_path: Path, page: Path) -> None:
     made = make_office(domain, tmp_path / "site", tls={"client_ca": ""})
     certificate = asyncio.run(certify(domain, made, ALICE))
-    with serving(domain, made):
+    with serving_apart(domain, made):
         done = scan(domain, made, page, "-p", "For Alice alone", "--cert", certificate)
     assert done.returncode == ExitCode.OK, done.stderr
     assert "for alice@dsm.test" in done.stdout
@@ -202,13 +181,13 @@ def test_a_server_with_another_certificate_than_the_published_one_gets_nothing(
     assert main(["directory", "publish-certificate", *config]) == 0
     options = ["-p", "For Alice alone", "-u", "alice", "--password-file", password_of(ALICE, tmp_path)]
     try:
-        with serving(domain, made):
+        with serving_apart(domain, made):
             done = scan(domain, made, page, *options)
             assert done.returncode == ExitCode.OK, done.stderr
             assert "the directory publishes this server's certificate" in done.stdout
         # The same authority and name, and yet another certificate.
         _take_other_certificate(domain, made)
-        with serving(domain, made):
+        with serving_apart(domain, made):
             done = scan(domain, made, page, *options)
             assert done.returncode == ExitCode.UNREACHABLE
             assert "published" in done.stderr or "hash" in done.stderr

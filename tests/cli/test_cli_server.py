@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from postscan.cli.exit_codes import ExitCode
+from postscan.soap.names import ASSEMBLE, FSF, NAMES
 from support.commands import Desk, draw_page, interrupt, line_with, make_desk, postscan, started, stop
 from support.scanning import change, free_port
 
@@ -70,9 +71,9 @@ def event_with(process: subprocess.Popen[str], wanted: Callable[[dict[str, Any]]
 def test_the_status_names_state_jobs_and_filters(desk: Desk) -> None:
     facts = told(desk, "status")
     assert (facts["server"], facts["state"], facts["active_jobs"]) == (desk.made.address, "Idle", 0)
-    (offered,) = facts["filters"]
-    assert offered["dialect"].endswith("/filter/fileshare")
-    assert (desk.made.folder / "delivered").as_uri() in offered["shares"]
+    offered = {one["dialect"]: one for one in facts["filters"]}
+    assert {ASSEMBLE, NAMES} <= set(offered)
+    assert (desk.made.folder / "delivered").as_uri() in offered[FSF]["shares"]
     said = desk.run("server", "status").stdout
     assert "Idle; 0 jobs under way" in said
     assert "fileshare" in said

@@ -12,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postscan.cli.settings import load_settings
+from postscan.cli.settings_base import Section
 from postscan.cli.settings_model import SECTIONS, domain_of, parse_listen
-from postscan.cli.settings_text import server_toml, toml_value
+from postscan.cli.settings_tables import entry_model
+from postscan.cli.settings_text import server_toml
+from postscan.cli.toml_text import toml_value
 from postscan.core.errors import ConfigurationError
 from postscan.jobs.settings import JobSettings
 
@@ -40,17 +43,28 @@ def test_a_file_with_only_the_name_gets_every_default(tmp_path: Path) -> None:
     assert loaded.origins["limits.max_envelope_bytes"] == "default"
 
 
-def test_every_setting_has_an_origin_and_a_description() -> None:
+def _all_models() -> dict[str, type[Section]]:
+    """Return every section, and every kind of table in them."""
+    found = dict(SECTIONS)
     for section, model in SECTIONS.items():
+        for key, field in model.model_fields.items():
+            entry = entry_model(field)
+            if entry is not None:
+                found[f"{section}.{key}.NAME"] = entry
+    return found
+
+
+def test_every_setting_has_a_description() -> None:
+    for section, model in _all_models().items():
         assert model.__doc__
         for key, field in model.model_fields.items():
             assert field.description, f"{section}.{key}"
 
 
 def test_numbers_that_count_something_have_a_unit() -> None:
-    for section, model in SECTIONS.items():
+    for section, model in _all_models().items():
         for key, field in model.model_fields.items():
-            if field.annotation is int:
+            if field.annotation is int and key != "port":
                 extra = field.json_schema_extra
                 assert isinstance(extra, dict), f"{section}.{key}"
                 assert extra["unit"], f"{section}.{key}"
@@ -158,7 +172,7 @@ def test_the_written_file_names_every_key_and_reads_back(tmp_path: Path) -> None
     assert tomllib.loads(text)["fileshare"]["unc_map"] == {r"\\files\scans": "mirror"}
     for model in SECTIONS.values():
         for key in model.model_fields:
-            assert f"{key} = " in text or f".{key}]" in text
+            assert f"{key} = " in text or f".{key}]" in text or f".{key}." in text
     settings = load_settings(write(tmp_path, text), {}).settings
     assert settings.server.listen == "127.0.0.1:0"
 
@@ -168,8 +182,13 @@ def test_the_defaults_shown_in_the_written_file_are_the_defaults(tmp_path: Path)
     key = re.compile(r"# ([a-z0-9_]+ = )(?!value)")
     uncommented = [key.sub(r"\1", line) for line in text.splitlines()]
     shown = load_settings(write(tmp_path, "\n".join(uncommented)), {})
-    assert set(shown.origins.values()) == {"file"}
+    tables = {f"{name}.{key}" for name, model in SECTIONS.items() for key in _tables_of_tables(model)}
+    assert {key for key, origin in shown.origins.items() if origin != "file"} == tables
     assert shown.settings == load_settings(write(tmp_path, MINIMAL), {}).settings
+
+
+def _tables_of_tables(model: type[Section]) -> list[str]:
+    return [key for key, field in model.model_fields.items() if entry_model(field) is not None]
 
 
 @given(st.text(st.characters(codec="utf-8")))

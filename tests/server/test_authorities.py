@@ -11,8 +11,9 @@ import pytest
 from cryptography import x509
 
 from postscan.cli.directories import directory_of
+from postscan.cli.filters import filters_of
 from postscan.cli.settings import load_settings
-from postscan.cli.wiring import filters_of, server_settings
+from postscan.cli.wiring import server_settings
 from postscan.core.errors import ConfigurationError
 from postscan.directory.certificates import user_certificate_extensions
 from postscan.dpws.http.certificates import AuthenticationFlaw, CertificateFlaw
@@ -116,7 +117,7 @@ async def test_named_authorities_alone_are_enough(tmp_path: Path) -> None:
     told = server_settings(loaded.settings)
     assert told.tls is not None
     told = replace(told, tls=replace(told.tls, client_ca=None))
-    server = ScanServer(told, directory_of(loaded), filters_of(loaded.settings), authorities=named)
+    server = ScanServer(told, directory_of(loaded), filters_of(loaded), authorities=named)
     await server.start()
     try:
         site = Site(made, server)

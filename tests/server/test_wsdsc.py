@@ -26,7 +26,7 @@ from postscan.contracts.keywords import (
 from postscan.dpws.client import RemoteFault
 from postscan.filters.fileshare import FileShareFilter
 from postscan.jobs import operations
-from postscan.soap.names import DSC, FSF, WSD, qname
+from postscan.soap.names import ASSEMBLE, DSC, EMLF, FSF, NAMES, OCR, SPF, WSD, qname
 from postscan.soap.xml import serialize
 from support import wire
 from support.clock import FakeClock
@@ -111,10 +111,17 @@ async def test_what_the_service_publishes_of_itself_names_all_operations_and_eve
 
 async def test_every_filter_the_server_offers_is_told_with_its_configuration(tmp_path: Path) -> None:
     async with running(tmp_path / "site") as site, site.console() as console:
-        (one,) = (await console.configuration()).filters
-    assert dsc.dialect_uri(one.dialect) == FSF
-    shares = [node.text for node in one.config.iter(qname(FSF, "ShareUNC"))]
+        filters = {dsc.dialect_uri(one.dialect): one for one in (await console.configuration()).filters}
+    assert {FSF, ASSEMBLE, OCR, NAMES} <= set(filters)
+    shares = [node.text for node in filters[FSF].config.iter(qname(FSF, "ShareUNC"))]
     assert shares == [r"\\localhost\archive", (site.made.folder / "delivered").as_uri()]
+
+
+async def test_a_filter_that_is_not_set_up_or_turned_off_is_not_offered(tmp_path: Path) -> None:
+    overrides = {"filters": {"disabled": ["ocr"]}}
+    async with running(tmp_path / "site", **overrides) as site, site.console() as console:
+        filters = {dsc.dialect_uri(one.dialect) for one in (await console.configuration()).filters}
+    assert filters.isdisjoint({OCR, SPF, EMLF})
 
 
 async def test_a_filter_that_tells_nothing_of_itself_has_an_empty_configuration(tmp_path: Path) -> None:
@@ -133,8 +140,8 @@ async def test_a_configuration_that_would_fill_the_answer_is_left_empty(
     )
     monkeypatch.setattr(FileShareFilter, "configuration", lambda _self: large)
     async with running(tmp_path / "site") as site, site.console() as console:
-        (one,) = (await console.configuration()).filters
-    assert len(one.config) == 0
+        filters = {dsc.dialect_uri(one.dialect): one for one in (await console.configuration()).filters}
+    assert len(filters[FSF].config) == 0
 
 
 async def test_elements_come_one_a_name_and_in_order_known_or_not(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import subprocess
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from postscan.cli.reloading import SettingsFile
 from postscan.cli.settings import load_settings
 from postscan.cli.wiring import scan_server
 from postscan.server.app import ScanServer
+from support.commands import PROGRAM, line_with
 from support.domain import Domain
 from support.scanning import free_port, make_installation
 from testdomain.facts import CONTROLLER, DNS_DOMAIN, SCAN_SERVER, SERVICE, Person
 
 SHARE = r"\\scansrv.dsm.test\scans"
+# A device that may vouch for users; the password is checked by the device itself.
+VOUCHING = {"server": {"mode": "unauthenticated"}, "devices": {"allow": ["10.53.0.0/24", "127.0.0.0/8"]}}
 
 
 def make_office(
@@ -101,3 +105,19 @@ async def serving(made: Installation) -> AsyncIterator[ScanServer]:
         yield server
     finally:
         await server.stop()
+
+
+@contextmanager
+def serving_apart(domain: Domain, made: Installation) -> Iterator[None]:
+    """Run the server as a process of its own in the domain's network."""
+    server = domain.popen(
+        [*PROGRAM, "serve", "--json", "--config", made.config],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        line_with(server, '"ready"')
+        yield
+    finally:
+        server.kill()
+        server.communicate()

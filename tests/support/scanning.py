@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from postscan.cli.directories import directory_of
+from postscan.cli.filters import filters_of
 from postscan.cli.installation import Installation, InstallationPlan, create_installation
 from postscan.cli.reloading import SettingsFile
 from postscan.cli.settings import load_settings
-from postscan.cli.wiring import filters_of, server_settings
+from postscan.cli.wiring import server_settings
 from postscan.console.client import RepositoryClient
 from postscan.contracts import dsp
 from postscan.core.clock import Clock
@@ -73,7 +74,7 @@ def change(config: Path, **values: object) -> None:
     """Give settings in a settings file other values, each by the key alone (of which there must be one)."""
     lines = config.read_text().splitlines()
     for key, value in values.items():
-        (place,) = [n for n, line in enumerate(lines) if line.lstrip("# ").startswith(f"{key} = ")]
+        (place,) = [n for n, line in enumerate(lines) if line.removeprefix("# ").startswith(f"{key} = ")]
         lines[place] = f"{key} = {json.dumps(value)}"
     config.write_text("\n".join(lines) + "\n")
 
@@ -150,13 +151,15 @@ async def running(
     site = Site(made or make_installation(folder, **overrides))
     loaded = load_settings(site.made.config, {})
     settings = loaded.settings
+    source = SettingsFile(loaded, {}, site.log_levels.append)
     server = ScanServer(
         server_settings(settings),
         directory_of(loaded),
-        filters_of(settings) if filters is None else filters,
+        filters_of(loaded, source.workers) if filters is None else filters,
         clock,
-        settings_source=SettingsFile(loaded, {}, site.log_levels.append),
+        settings_source=source,
         authorities=authorities,
+        workers=source.workers,
     )
     await server.start()
     site.server = server

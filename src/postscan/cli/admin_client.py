@@ -34,9 +34,12 @@ class AdminClient:
     def __init__(self, data: Path) -> None:
         self._data = data
 
-    async def ask(self, method: str, path: str, *, advice: str | None = None) -> Any:
+    async def ask(
+        self, method: str, path: str, *, advice: str | None = None, seconds: float | None = 300.0
+    ) -> Any:
         """Return the answer's JSON; ``advice`` is told in place of the server's when it refuses.
 
+        :param seconds: how long to wait for the answer; None waits as long as the server works on it.
         :raises ServerNotRunning: nobody answers.
         :raises AdminRefused: the server says no.
         """
@@ -46,7 +49,10 @@ class AdminClient:
         try:
             with socket_in(self._data) as socket:
                 async with (
-                    aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session,
+                    aiohttp.ClientSession(
+                        connector=aiohttp.UnixConnector(str(socket)),
+                        timeout=aiohttp.ClientTimeout(total=seconds),
+                    ) as session,
                     session.request(method, f"http://localhost{path}") as answer,
                 ):
                     content = json_text.loads(await answer.read())

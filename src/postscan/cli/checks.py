@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 import postscan
 from postscan.cli.certificate_checks import check_authorities, check_dates, read_certificates, read_file
 from postscan.cli.directory_findings import check_directory
+from postscan.cli.filters import check_filters
 from postscan.cli.findings import Finding, problem, warning
 from postscan.cli.settings import LoadedSettings, Settings
 from postscan.core.errors import ConfigurationError
@@ -37,6 +38,7 @@ def check_installation(loaded: LoadedSettings) -> list[Finding]:
         *check_directory(loaded),
         *check_data_folder(settings),
         *_check_file_shares(settings),
+        *check_filters(loaded),
         *_check_administrators(settings),
         *_check_consistency(settings),
     ]

@@ -33,8 +33,8 @@ def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> No
     from postscan.cli.directory_findings import in_words
     from postscan.cli.findings import Severity
     from postscan.cli.settings import load_settings
-    from postscan.cli.settings_model import SECTIONS
-    from postscan.cli.settings_text import toml_value, unit_of
+    from postscan.cli.settings_text import unit_of
+    from postscan.cli.toml_text import toml_value
 
     output = Output(json)
     loaded = load_settings(config, os.environ)
@@ -42,15 +42,14 @@ def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> No
     findings = check_installation(loaded)
     problems = [finding for finding in findings if finding.severity is Severity.PROBLEM]
 
-    values: dict[str, dict[str, Any]] = {}
-    for section, model in SECTIONS.items():
-        for key, field in model.model_fields.items():
-            dotted = f"{section}.{key}"
-            values[dotted] = {
-                "value": getattr(getattr(loaded.settings, section), key),
-                "unit": unit_of(field),
-                "origin": loaded.origins[dotted],
-            }
+    values = {
+        shown.key: {
+            "value": shown.value,
+            "unit": unit_of(shown.field) if shown.field is not None else "",
+            "origin": loaded.origin_of(shown),
+        }
+        for shown in loaded.values()
+    }
     output.line(f"settings of {loaded.path.absolute()}")
     output.table(
         ["key", "value", "from"],

@@ -35,12 +35,6 @@ def directory_of(loaded: LoadedSettings) -> EmbeddedDirectory | ActiveDirectory:
     return ActiveDirectory(active_directory_settings(loaded))
 
 
-def secret_uses(settings: Settings) -> list[SecretUse]:
-    """Return the secrets that the settings need."""
-    use = password_use(settings)
-    return [] if use is None else [use]
-
-
 def password_use(settings: Settings) -> SecretUse | None:
     """Return how the directory account's password is used; None when it has none."""
     directory = settings.directory

@@ -16,7 +16,7 @@ from postscan.cli.process_text import may_use
 from postscan.directory.model import StoredProcess, User, is_sid
 
 if TYPE_CHECKING:
-    from postscan.cli.settings import Settings
+    from postscan.cli.settings import LoadedSettings, Settings
     from postscan.directory.active.directory import ActiveDirectory
     from postscan.directory.process_import import EditableDirectory
 
@@ -33,10 +33,11 @@ class PeopleCheck:
     """
 
     def __init__(
-        self, directory: EditableDirectory, settings: Settings, user: str | None, process: str | None
+        self, directory: EditableDirectory, loaded: LoadedSettings, user: str | None, process: str | None
     ) -> None:
         self._directory = directory
-        self._settings = settings
+        self._loaded = loaded
+        self._settings = loaded.settings
         self._user_name = user
         self._process_name = process
         self._stored: list[StoredProcess] = []
@@ -104,7 +105,7 @@ class PeopleCheck:
         if self._user is not None:
             may = "may" if process.granted_to(self._user) else "may NOT"
             details.append(f"{self._user.name} {may} use it")
-        problems = problems_of(process.xml, self._settings)
+        problems = problems_of(process.xml, self._loaded)
         name = f"“{process.display_name}” ({process.identifier})"
         if problems:
             return wrong(f"{name}: {problems[0].message}", problems[0].advice, *details)

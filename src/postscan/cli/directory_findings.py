@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from postscan.cli.certificate_checks import check_authorities
-from postscan.cli.directories import password_use, secret_uses
+from postscan.cli.directories import password_use
 from postscan.cli.findings import Finding, problem, warning
-from postscan.cli.process_checks import problems_of
+from postscan.cli.process_checks import ProcessChecker
 from postscan.cli.secret_file import SecretRefused, read_private
 from postscan.cli.settings_directory import EMBEDDED_KEYS, DirectorySettings
+from postscan.core.errors import ConfigurationError
 from postscan.directory.embedded import EmbeddedDirectory
 
 if TYPE_CHECKING:
-    from postscan.cli.settings import LoadedSettings, Settings
+    from postscan.cli.settings import LoadedSettings
 
 _MAX_KEYTAB = 1024 * 1024
 
@@ -25,7 +26,7 @@ def check_directory(loaded: LoadedSettings) -> Iterator[Finding]:
     if loaded.settings.directory.is_active:
         yield from _check_active(loaded)
     else:
-        yield from _check_embedded(loaded.settings)
+        yield from _check_embedded(loaded)
         yield from _check_idle_keys(loaded)
 
 
@@ -65,14 +66,19 @@ def _account(loaded: LoadedSettings) -> str:
     return f"{directory.account} by {by}, with {source}"
 
 
-def _check_embedded(settings: Settings) -> Iterator[Finding]:
+def _check_embedded(loaded: LoadedSettings) -> Iterator[Finding]:
+    settings = loaded.settings
     folder, key = settings.directory.folder, "directory.folder"
     if not folder.is_dir():
         yield problem(key, f"there is no folder {folder}", "name the directory's folder")
         return
     invalid = set()
+    try:
+        checker = ProcessChecker(loaded)
+    except ConfigurationError:
+        return  # what is wrong with the filters is told for them
     for stored in sorted((folder / "processes").glob("*.xml")):
-        for wrong in problems_of(stored.read_bytes(), settings):
+        for wrong in checker.report(stored.read_bytes()).problems:
             invalid.add(stored)
             yield problem(key, f"{stored}:{wrong.line}: {wrong.message}", wrong.advice)
     for found in EmbeddedDirectory(folder, domain=settings.directory_domain).problems():
@@ -111,26 +117,27 @@ def _check_active(loaded: LoadedSettings) -> Iterator[Finding]:
 
 
 def _check_secrets(loaded: LoadedSettings) -> Iterator[Finding]:
-    for use in secret_uses(loaded.settings):
-        key = "directory.password_file"
-        try:
-            found = loaded.secrets.find(use)
-        except SecretRefused as error:
-            yield problem(key, str(error), error.what_to_do)
-            continue
-        if found is None and loaded.settings.directory.bind in ("kerberos", "negotiate"):
-            yield warning(
-                key,
-                f"there is neither a keytab nor a password for {loaded.settings.directory.account}: the"
-                " Kerberos tickets of the server's process count, which somebody has to renew",
-                "name a keytab",
-            )
-        elif found is None:
-            yield problem(
-                key,
-                f"there is no password for {loaded.settings.directory.account}",
-                f"`postscan secrets set {use.name}`, or name a file with it (0600)",
-            )
+    use, key = password_use(loaded.settings), "directory.password_file"
+    if use is None:
+        return
+    try:
+        found = loaded.secrets.find(use)
+    except SecretRefused as error:
+        yield problem(key, str(error), error.what_to_do)
+        return
+    if found is None and loaded.settings.directory.bind in ("kerberos", "negotiate"):
+        yield warning(
+            key,
+            f"there is neither a keytab nor a password for {loaded.settings.directory.account}: the"
+            " Kerberos tickets of the server's process count, which somebody has to renew",
+            "name a keytab",
+        )
+    elif found is None:
+        yield problem(
+            key,
+            f"there is no password for {loaded.settings.directory.account}",
+            f"`postscan secrets set {use.name}`, or name a file with it (0600)",
+        )
 
 
 def _check_keytab(keytab: Path) -> Iterator[Finding]:

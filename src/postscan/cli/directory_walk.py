@@ -32,7 +32,7 @@ async def walk_to_directory(
         await _walk_to_domain(loaded, walk, user, process)
         return
     if await walk.take("files", lambda: _files(loaded)):
-        people = PeopleCheck(directory_of(loaded), settings, user, process)
+        people = PeopleCheck(directory_of(loaded), loaded, user, process)
         await people.walk(walk)
 
 
@@ -61,7 +61,7 @@ async def _walk_to_domain(loaded: LoadedSettings, walk: Walk, user: str | None, 
     await NetworkCheck(active.ldap).walk(walk)
     await DomainCheck(active, settings.directory.account).walk(walk)
     async with ActiveDirectory(active) as found:
-        await PeopleCheck(found, settings, user, process).walk(walk, (BIND, CONTAINER))
+        await PeopleCheck(found, loaded, user, process).walk(walk, (BIND, CONTAINER))
         await CertificateCheck(found, settings).walk(walk)
 
 

@@ -26,7 +26,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.CONFIGURATION: "settings, keys, certificates or folders are wrong",
     ExitCode.REFUSED: "refused by the server, or what was given is not valid",
     ExitCode.UNREACHABLE: "a server or directory cannot be reached",
-    ExitCode.JOB_NOT_COMPLETED: "the job ended, but not everything was delivered",
+    ExitCode.JOB_NOT_COMPLETED: "not everything was delivered, or a dry run shows that it would not be",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
     ExitCode.OUTPUT_CLOSED: "whoever read the output went away",
 }

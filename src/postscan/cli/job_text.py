@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -45,7 +46,7 @@ def print_job(output: Output, job: dict[str, Any]) -> None:
         [
             (
                 short_dialect(run["dialect"]),
-                run["state"],
+                _filter_state(run),
                 ", ".join(run["reasons"]) or None,
                 place["label"],
                 place["state"],
@@ -58,17 +59,73 @@ def print_job(output: Output, job: dict[str, Any]) -> None:
         styles={"state": state_style, "delivery": state_style},
     )
     places = [place for run in job["filters"] for place in run["destinations"]]
+    for run in job["filters"]:
+        for place in run["destinations"]:
+            who = short_dialect(run["dialect"]) if run["kind"] == "processing" else place["label"]
+            for warning in place["warnings"]:
+                output.line(f"warning: {who}: {warning}", style="yellow")
     for place in places:
         if place["last_error"]:
             output.line(_trouble(place), style="yellow")
+            if place["advice"]:
+                output.line(f"  what to do: {place['advice']}")
+    called = _called(job)
+    _print_made(output, job, called)
     files = [
-        (one["document"], f"{one['size']:,}", place["label"], one["name"])
+        (called.get(one["document"], one["document"]), f"{one['size']:,}", place["label"], one["name"])
         for place in places
         for one in place["delivered"]
     ]
     if files:
         output.gap()
         output.table(["document", "bytes", "destination", "delivered as"], files)
+
+
+def _print_made(output: Output, job: dict[str, Any], called: dict[int, str]) -> None:
+    """Print what processing filters handed on."""
+    rows = [
+        (
+            short_dialect(run["dialect"]),
+            called.get(one["document"], one["document"]),
+            one["format"],
+            f"{one['size']:,}",
+            one["pages"],
+            _numbers(one["sources"]),
+            one["name"],
+        )
+        for run in job["filters"]
+        for one in run.get("made", [])
+    ]
+    if rows:
+        output.gap()
+        output.table(["step", "document", "format", "bytes", "pages", "made of", "name"], rows)
+
+
+def _called(job: dict[str, Any]) -> dict[int, str]:
+    """Return what documents are called that the server made: the step that made it, and its number there."""
+    return {
+        one["document"]: f"{short_dialect(run['dialect'])} {one['number']}"
+        for run in job["filters"]
+        for one in run.get("made", [])
+        if not one["handed_on"]
+    }
+
+
+def _numbers(numbers: list[int]) -> str:
+    """Return whole numbers as people write them: ``1-3, 5``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)
+
+
+def _filter_state(run: dict[str, Any]) -> str:
+    """Return a filter's state, and how far it is if it makes documents right now."""
+    progress = run.get("progress")
+    return f"{run['state']}, {progress['done']} of {progress['total']}" if progress else str(run["state"])
 
 
 def _trouble(place: dict[str, Any]) -> str:
@@ -117,8 +174,8 @@ def said(state: str, reasons: list[str] | tuple[str, ...]) -> str:
 
 
 def short_dialect(dialect: str) -> str:
-    """Return the last segment of a dialect's URI: ``fileshare``, ``email``, ``sharepoint``."""
-    return dialect.rstrip("/").rpartition("/")[2]
+    """Return the last segment of a dialect's URI: ``fileshare``, ``email``, ``names``."""
+    return re.split("[/:]", dialect.rstrip("/:"))[-1]
 
 
 def state_style(state: str) -> str | None:

@@ -74,7 +74,11 @@ def list_jobs(
 
 @app.command()
 def show(token: TokenArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
-    """Show one job: its documents, and per destination what was delivered where."""
+    """Show one job: its images, what the server made of them, and per destination what was delivered where.
+
+    With --json a script gets all of it, as GET /jobs/TOKEN of the server's local socket answers it; sizes are
+    octets and times UTC. docs/jobs.md tells what each key holds.
+    """
     output = Output(json)
     job = asyncio.run(_client(config).find(token))
     output.result(job)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from lxml import etree
 
 from postscan.contracts.wscn import MUST_HONOR
 from postscan.directory.model import StoredProcess
-from postscan.soap.names import EMLF, FSF, SPF, WSCN, qname
+from postscan.soap.names import ASSEMBLE, EMLF, EXTENSIONS, FSF, NAMES, OCR, SPF, WSCN, qname, split_qname
 from postscan.soap.xml import element_text
 
-_FILTER_NAMES = {FSF: "file share", SPF: "SharePoint", EMLF: "e-mail"}
+_DELIVERIES: Final = {FSF: "file share", SPF: "SharePoint", EMLF: "e-mail"}
+_STEPS: Final = {ASSEMBLE: "assemble", NAMES: "names", OCR: "OCR"}
+_LONGEST: Final = 200
 
 
 def matching(stored: Iterable[StoredProcess], wanted: str) -> list[StoredProcess]:
@@ -44,7 +46,8 @@ def describe(stored: StoredProcess) -> dict[str, Any]:
     """Return what a scan process says, ready for JSON.
 
     ``ticket`` holds the scan ticket's values by path (``Format``, ``MediaFront/ColorProcessing``),
-    ``filters`` the name, dialect and destinations of each.
+    ``filters`` the name, dialect and destinations of each, whether it is one of our processing steps, and
+    what the instructions say besides, by path (``says``).
     """
     process = stored.process
     instructions = process.instructions
@@ -62,9 +65,11 @@ def describe(stored: StoredProcess) -> dict[str, Any]:
         "ticket": ticket_values(process.scan_ticket_element),
         "filters": [
             {
-                "name": _FILTER_NAMES.get(filter_.dialect, filter_.dialect),
+                "name": (_DELIVERIES | _STEPS).get(filter_.dialect, filter_.dialect),
                 "dialect": filter_.dialect,
+                "processing": filter_.dialect in _STEPS,
                 "destinations": list(_destinations(filter_.dialect, filter_.instructions)),
+                "says": list(_instructions(filter_.dialect, filter_.instructions)),
             }
             for filter_ in instructions.filters
         ],
@@ -99,10 +104,31 @@ def _destinations(dialect: str, instructions: etree._Element) -> Iterator[str]:
         qname(EMLF, "SendToScanUser"): "the user's own address",
     }
     places = {qname(FSF, "ShareUNC"), qname(SPF, "SaveToSharePointSiteURL"), qname(EMLF, "EmailAddress")}
-    if dialect not in _FILTER_NAMES:
+    if dialect not in _DELIVERIES:
         return
     for element in instructions.iter():
         if element.tag in places:
             yield element_text(element)
         elif element.tag in switches and element_text(element) in ("true", "1"):
             yield switches[str(element.tag)]
+
+
+def _instructions(dialect: str, instructions: etree._Element) -> Iterator[str]:
+    """Return what instructions say besides destinations: of a published filter, what this project added."""
+    for config in instructions:
+        for path, value, namespace in _said(config, ""):
+            if dialect not in _DELIVERIES or namespace == EXTENSIONS:
+                yield f"{path} {value}".rstrip()
+
+
+def _said(element: etree._Element, path: str) -> Iterator[tuple[str, str, str]]:
+    """Return the values in instructions: path, value, namespace; what is switched on has no value."""
+    for child in element:
+        namespace, name = split_qname(str(child.tag))
+        text = element_text(child)
+        if len(child):
+            yield from _said(child, f"{path}{name}/")
+        elif text not in ("false", "0"):
+            shown = "" if text in ("true", "1") else text
+            short = f"{shown[:_LONGEST]}..." if len(shown) > _LONGEST else shown
+            yield f"{path}{name}", short, namespace

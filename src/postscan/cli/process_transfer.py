@@ -13,7 +13,7 @@ from postscan.cli.exit_codes import ExitCode
 from postscan.cli.options import JsonOption, OptionalConfigOption
 from postscan.cli.output import Output, print_error
 from postscan.cli.process_difference_text import STATUS, comparison_json, difference_lines, planned_json
-from postscan.cli.process_source import DirectoryOption, find, opened
+from postscan.cli.process_source import DirectoryOption, find, opened, settings_of
 from postscan.core.errors import PostscanError
 
 if TYPE_CHECKING:
@@ -207,6 +207,7 @@ class _Import:
         written: list[PlannedProcess] = []
         async with opened(config, folder) as directory:
             plan = checked(await compare(directory, processes, self._renaming), self._existing)
+            _refuse_wrong_instructions(plan, config)
             for name in self._renaming.unused(processes):
                 print_error(f"no scan process to import has the {name}", warning=True)
             _warn_of_kept_rules(plan)
@@ -237,6 +238,20 @@ class _Import:
                 + [planned_json(p) | {"status": "not done"} for p in missing],
             }
         )
+
+
+def _refuse_wrong_instructions(plan: Iterable[PlannedProcess], config: Path | None) -> None:
+    """Refuse instructions that break the schema of an installed filter. :raises EntryRefused: the first."""
+    from postscan.cli.process_checks import InstalledSchemas
+    from postscan.directory.model import EntryRefused
+
+    schemas = InstalledSchemas(settings_of(config))
+    for planned in plan:
+        for wrong in schemas.problems(planned.draft.xml):
+            raise EntryRefused(
+                f"the XML of {planned.draft.display_name!r}, line {wrong.line}: {wrong.message}",
+                advice=wrong.advice,
+            )
 
 
 def _tell_plan(output: Output, plan: Collection[PlannedProcess], *, would: bool) -> bool:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postscan.cli import process_editing, process_transfer
+from postscan.cli import process_dry_run, process_editing, process_transfer
 from postscan.cli.exit_codes import ExitCode
 from postscan.cli.options import JsonOption, OptionalConfigOption
 from postscan.cli.output import Output, print_error
 from postscan.cli.process_source import DirectoryOption, find, find_user, opened, settings_of
 
 if TYPE_CHECKING:
-    from postscan.cli.process_checks import ProcessProblem
+    from postscan.cli.process_checks import ProcessReport
     from postscan.cli.settings import LoadedSettings
     from postscan.directory.model import StoredProcess
 
@@ -27,7 +27,7 @@ _CORRECT = "correct the object in the directory, or delete it; until then it is 
 
 @app.callback()
 def processes() -> None:
-    """List, validate, move and edit scan processes.
+    """List, validate, try, move and edit scan processes.
 
     They are looked up in the directory that --config names (./server.toml without it), or in --directory.
     """
@@ -119,35 +119,43 @@ def validate(
     """Check scan process files before they go into service, or those that the directory has.
 
     Checked are the XML, the schema and the filters, and with --config (or ./server.toml) also that the
-    scan process is this server's and that the server may deliver where it says.
+    scan process is this server's, that the filters it asks for are set up, and that the server may deliver
+    where it says. Nothing is connected: `postscan processes test` proves the destinations themselves. Told
+    as well are what may surprise, and the names that documents would get.
 
     Exit status: 0 when all are valid, 4 when one is not.
     """
     output = Output(json)
     loaded = settings_of(config)
     results = _validated(files or [], directory, loaded)
-    for name, problems in results:
-        if not problems:
+    for name, report in results:
+        if not report.problems:
             output.line(f"{name}: valid", style="green")
-        for problem in problems:
+        for problem in report.problems:
             output.line(f"{name}:{problem.line}: {problem.message}", style="red")
             output.line(f"  what to do: {problem.advice}")
+        for line, hint in report.hints:
+            output.line(f"{name}:{line}: note: {hint}", style="yellow")
+        for line, sentence in report.previews:
+            output.line(f"{name}:{line}: {sentence}")
     if not results:
         output.line("There are no scan processes (*.xml) there.")
     if loaded is None:
         output.line("Not checked without --config: the server's name, and where it may deliver.")
-    invalid = sum(1 for _path, problems in results if problems)
+    invalid = sum(1 for _path, report in results if report.problems)
     output.result(
         [
             {
                 "file": name,
-                "valid": not problems,
+                "valid": not report.problems,
                 "problems": [
                     {"line": found.line, "message": found.message, "advice": found.advice}
-                    for found in problems
+                    for found in report.problems
                 ],
+                "hints": [{"line": line, "hint": hint} for line, hint in report.hints],
+                "previews": [{"line": line, "preview": text} for line, text in report.previews],
             }
-            for name, problems in results
+            for name, report in results
         ]
     )
     if invalid:
@@ -172,23 +180,23 @@ async def _listed(
 
 def _validated(
     files: Sequence[Path], folder: Path | None, loaded: LoadedSettings | None
-) -> list[tuple[str, list[ProcessProblem]]]:
-    """Return what was checked, each by a name that finds it, and what is wrong with it."""
-    from postscan.cli.process_checks import ProcessProblem, problems_of
+) -> list[tuple[str, ProcessReport]]:
+    """Return what was checked, each by a name that finds it, and what was found."""
+    from postscan.cli.process_checks import ProcessChecker, ProcessProblem, ProcessReport
 
-    settings = loaded.settings if loaded is not None else None
+    checker = ProcessChecker(loaded)
     if not files and folder is None and loaded is not None and loaded.settings.directory.is_active:
         found, unusable = asyncio.run(_listed(loaded.path, None, None))
         return [
-            *((f"{one.display_name} ({one.identifier})", problems_of(one.xml, settings)) for one in found),
-            *(("directory", [ProcessProblem(1, problem, _CORRECT)]) for problem in unusable),
+            *((f"{one.display_name} ({one.identifier})", checker.report(one.xml)) for one in found),
+            *(("directory", ProcessReport((ProcessProblem(1, problem, _CORRECT),))) for problem in unusable),
         ]
     if not files:
         folder = folder or (loaded.settings.directory.folder if loaded is not None else None)
         if folder is None:
             raise typer.BadParameter("name files, or the directory with --config or --directory")
         files = [folder / "processes"]
-    return [(str(path), problems_of(path.read_bytes(), settings)) for path in _xml_files(files)]
+    return [(str(path), checker.report(path.read_bytes())) for path in _xml_files(files)]
 
 
 def _xml_files(paths: Sequence[Path]) -> list[Path]:
@@ -202,6 +210,7 @@ def _destinations(described: dict[str, Any]) -> list[str]:
     return [
         place
         for filter_ in described["filters"]
+        if not filter_["processing"]
         for place in (filter_["destinations"] or [f"({filter_['name']})"])
     ]
 
@@ -226,7 +235,7 @@ def _rows(described: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     rows += zip(["scan ticket", *[""] * (len(ticket) - 1)], ticket, strict=True)
     for number, filter_ in enumerate(described["filters"], start=1):
-        places = filter_["destinations"] or [""]
+        places = [*filter_["destinations"], *filter_["says"]] or [""]
         rows.append((f"filter {number}", f"{filter_['name']}{': ' if places[0] else ''}{places[0]}"))
         rows += [("", f"{' ' * (len(filter_['name']) + 2)}{place}") for place in places[1:]]
     return rows
@@ -234,3 +243,4 @@ def _rows(described: dict[str, Any]) -> list[tuple[str, str]]:
 
 process_transfer.register(app)
 process_editing.register(app)
+process_dry_run.register(app)

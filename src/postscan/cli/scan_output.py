@@ -19,10 +19,15 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def standing_of(status: dsp.JobStatus) -> str:
-    """Return where a job and its filters stand, in one line."""
-    filters = ", ".join(f"{short_dialect(f.dialect)} {f.state}" for f in status.filters)
-    return f"{status.state}; {filters}"
+def news_of(status: dsp.JobStatus, before: dsp.JobStatus | None) -> str:
+    """Return in one line where a job stands, and those of its filters that stood elsewhere ``before``."""
+    known = [str(one.state) for one in before.filters] if before is not None else []
+    filters = [
+        f"{short_dialect(one.dialect)} {one.state}"
+        for number, one in enumerate(status.filters)
+        if known[number : number + 1] != [str(one.state)]
+    ]
+    return "; ".join([str(status.state), *([", ".join(filters)] if filters else [])])
 
 
 class TerminalWatcher:
@@ -32,7 +37,7 @@ class TerminalWatcher:
         self._output = output
         self._bar = bar
         self._total = total
-        self._last = ""
+        self._last: dsp.JobStatus | None = None
         self._trouble = ""
 
     def step(self, what: str) -> None:
@@ -68,10 +73,11 @@ class TerminalWatcher:
         """Print where the job stands, if that is news; how it ended the outcome tells."""
         from postscan.contracts.keywords import END_STATES
 
-        standing = standing_of(status)
-        if standing != self._last and status.state not in END_STATES:
-            self._output.line(f"  {standing}")
-        self._last = standing
+        news = news_of(status, self._last)
+        is_news = self._last is None or self._last.state != status.state or ";" in news
+        if is_news and status.state not in END_STATES:
+            self._output.line(f"  {news}")
+        self._last = status
 
 
 def print_outcome(output: Output, outcome: Outcome) -> None:

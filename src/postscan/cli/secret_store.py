@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from postscan.cli.secret_file import SecretRefused, one_line, read_private, read_secret_file
-from postscan.cli.settings_text import toml_string, toml_value
+from postscan.cli.toml_text import toml_string, toml_value
 from postscan.core.secret import Secret
 
 _NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")

@@ -64,10 +64,10 @@ def list_secrets(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False
 
     Exit status: 3 when one is missing or is not used because of where it lies or whom it was entered for.
     """
-    from postscan.cli.directories import secret_uses
+    from postscan.cli.filters import secret_uses
 
     output, loaded = Output(json), _settings(config)
-    uses = {use.name: use for use in secret_uses(loaded.settings)}
+    uses = {use.name: use for use in secret_uses(loaded)}
     rows = [_row(loaded, use) for use in uses.values()]
     for name, kept in loaded.secrets.store.read().items():
         if name not in uses:
@@ -129,10 +129,14 @@ def _settings(config: os.PathLike[str]) -> LoadedSettings:
 
 
 def _use_of(loaded: LoadedSettings, name: str) -> SecretUse:
-    from postscan.cli.directories import secret_uses
+    from postscan.cli.filters import plugin_secret, secret_uses
     from postscan.core.errors import ConfigurationError
 
-    uses = {use.name: use for use in secret_uses(loaded.settings)}
+    uses = {use.name: use for use in secret_uses(loaded)}
+    # Which secrets the filter of another package asks for, only the administrator knows.
+    plugin_use = plugin_secret(loaded, name)
+    if plugin_use is not None:
+        uses[name] = plugin_use
     if name not in uses:
         raise ConfigurationError(
             f"the settings need no secret {name!r}",

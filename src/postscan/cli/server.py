@@ -28,7 +28,7 @@ from postscan.cli.server_text import (
     token_among,
 )
 from postscan.core.errors import ConfigurationError
-from postscan.soap.names import DSC
+from postscan.soap.names import DSC, FSF
 
 if TYPE_CHECKING:
     from postscan.console.client import RepositoryClient
@@ -169,7 +169,12 @@ def status(
             **status_facts(standing),
             "active_jobs": number,
             "filters": [
-                {"dialect": dsc.dialect_uri(f.dialect), "shares": shares} for f, shares in filters_of(offered)
+                {
+                    "dialect": (dialect := dsc.dialect_uri(f.dialect)),
+                    "shares": places if dialect == FSF else [],
+                    "places": places,
+                }
+                for f, places in filters_of(offered)
             ],
         }
     )
@@ -178,7 +183,7 @@ def status(
     output.gap()
     output.table(
         ["filter", "configuration"],
-        [(f.dialect.rpartition("}")[2], ", ".join(shares) or None) for f, shares in filters_of(offered)],
+        [(f.dialect.rpartition("}")[2], ", ".join(places) or None) for f, places in filters_of(offered)],
     )
 
 

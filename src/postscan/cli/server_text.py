@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from postscan.cli.exit_codes import ExitCode
 from postscan.cli.job_text import said, short_dialect, telling
 from postscan.contracts import dsc
-from postscan.contracts.fsf import FileShareConfig
 from postscan.core.clock import xs_datetime
 from postscan.core.errors import PostscanError
 from postscan.soap.names import split_qname
+from postscan.soap.xml import element_text
 
 if TYPE_CHECKING:
     from postscan.console.follow import News
@@ -50,13 +50,11 @@ def status_facts(status: dsc.RepositoryStatus) -> dict[str, Any]:
 
 
 def filters_of(offered: dsc.RepositoryConfiguration) -> list[tuple[dsc.Filter, list[str]]]:
-    """Return each filter, and the shares that it says it delivers to."""
-    found = []
-    for one in offered.filters:
-        told = one.config.find(FileShareConfig.TAG)
-        shares = [] if told is None else list(FileShareConfig.from_element(told).share_uncs)
-        found.append((one, shares))
-    return found
+    """Return each filter, and what it says of its configuration: the places it may deliver to."""
+    return [
+        (one, [element_text(leaf) for leaf in one.config.iter() if not len(leaf) and element_text(leaf)])
+        for one in offered.filters
+    ]
 
 
 def summary_facts(job: dsc.JobSummary) -> dict[str, Any]:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from postscan.cli.secret_store import Secrets
 from postscan.cli.settings_base import Contradiction, Section
+from postscan.cli.settings_explain import error_of, explain, explain_contradiction, names, nearest
 from postscan.cli.settings_model import SECTIONS, Settings
+from postscan.cli.settings_tables import Shown, entry_model, shown_values
+from postscan.cli.toml_text import dotted
 from postscan.core.errors import ConfigurationError
 
 DEFAULT = "default"
@@ -32,7 +33,8 @@ Values = dict[str, dict[str, Any]]
 class LoadedSettings:
     """Settings as read, and where from.
 
-    ``origins`` has for each dotted key ``default``, ``file``, or ``environment`` and the variable's name.
+    ``origins`` has for each dotted key ``default``, ``file``, or ``environment`` and the variable's name. A
+    table of tables has one key there; ``origin_of`` knows of each value in it.
     Paths in ``settings`` are absolute (those given relative are relative to ``base``, the file's folder).
     ``secrets`` finds what the settings need and do not hold.
     """
@@ -42,6 +44,15 @@ class LoadedSettings:
     path: Path
     base: Path
     secrets: Secrets
+
+    def values(self) -> Iterator[Shown]:
+        """Return every value in order, those in tables as well, fit for showing."""
+        for name in SECTIONS:
+            yield from shown_values(name, getattr(self.settings, name))
+
+    def origin_of(self, shown: Shown) -> str:
+        """Return where one of ``values()`` came from."""
+        return self.origins[shown.table] if shown.is_given else DEFAULT
 
 
 def load_settings(path: Path, env: Mapping[str, str]) -> LoadedSettings:
@@ -61,19 +72,19 @@ def load_settings(path: Path, env: Mapping[str, str]) -> LoadedSettings:
     for values, kind in ((from_file, FILE), (from_environment, "environment")):
         for section, keys in values.items():
             for key, value in keys.items():
-                dotted = f"{section}.{key}"
+                name = dotted(section, key)
                 # An override replaces a list or table as a whole: what is in force is what one place says.
                 merged.setdefault(section, {})[key] = value
-                origins[dotted] = kind if kind == FILE else f"environment {variables.get(dotted, section)}"
+                origins[name] = kind if kind == FILE else f"environment {variables.get(name, section)}"
     merged.setdefault("server", {})
     base = path.absolute().parent
     try:
         settings = Settings(**merged)  # type: ignore[arg-type]  # validated by this very call
     except ValidationError as error:
-        raise _explain([_explain_one(found, path, origins) for found in error.errors()]) from error
-    wrong = [_explain_contradiction(found, path, origins) for found in settings.contradictions()]
-    if wrong:
-        raise _explain(wrong)
+        raise error_of([explain(found, path, origins) for found in error.errors()]) from error
+    contradictions = [*_named_twice(settings, merged), *settings.contradictions()]
+    if contradictions:
+        raise error_of([explain_contradiction(found, path, origins) for found in contradictions])
     return LoadedSettings(_resolve(settings, base), origins, path, base, Secrets(base / "secrets.toml", env))
 
 
@@ -103,9 +114,7 @@ def _read_file(path: Path) -> Values:
             home = [f"[{section}]" for section, model in SECTIONS.items() if name in model.model_fields]
             raise ConfigurationError(
                 f"{path}: {name} stands outside of any section",
-                advice=f"move it under {' or '.join(home)}"
-                if home
-                else f"known sections: {_names(SECTIONS)}",
+                advice=f"move it under {' or '.join(home)}" if home else f"known sections: {names(SECTIONS)}",
             )
     return values
 
@@ -120,11 +129,11 @@ def _variables(env: Mapping[str, str]) -> dict[str, str]:
     for name in env:
         if name.upper().startswith(_PREFIX) and _DELIMITER in name[len(_PREFIX) :]:
             section, key, *_inner = name[len(_PREFIX) :].lower().split(_DELIMITER)
-            found[f"{section}.{key}"] = name
+            found[dotted(section, _key_of_variable(section, key))] = name
             if section not in SECTIONS:
                 raise ConfigurationError(
                     f"environment variable {name}: there is no section {section}",
-                    advice=_nearest(section, SECTIONS, "section") + ", or unset the variable",
+                    advice=nearest(section, SECTIONS, "section") + ", or unset the variable",
                 )
     return found
 
@@ -140,7 +149,38 @@ def _read_environment(env: Mapping[str, str], variables: Mapping[str, str]) -> V
             f"environment variable {wrong} does not hold a JSON value",
             advice='write lists like ["10.1.0.0/16"] and tables like {"key": "value"}',
         ) from error
+    for section, keys in values.items():
+        for key in [key for key in keys if key not in SECTIONS[section].model_fields]:
+            keys[_key_of_variable(section, key)] = _free_table(keys.pop(key))
     return values
+
+
+def _key_of_variable(section: str, key: str) -> str:
+    """Return the key that a variable sets: the names of filters have hyphens, which variables cannot have."""
+    model = SECTIONS.get(section)
+    is_free = model is not None and model.model_config.get("extra") == "allow"
+    return key.replace("_", "-") if is_free and model is not None and key not in model.model_fields else key
+
+
+def _free_table(value: Any) -> Any:
+    """Read a free table, which the model does not know for one, from the JSON of a variable."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value  # the model says that it is no table
+
+
+def _named_twice(settings: Settings, merged: Values) -> Iterator[Contradiction]:
+    """Tell which entries of a table have names that mean the same, of which all but one would be lost."""
+    for name, model in SECTIONS.items():
+        for key, field in model.model_fields.items():
+            written = merged.get(name, {}).get(key, {})
+            if entry_model(field) is not None and len(written) != len(getattr(getattr(settings, name), key)):
+                yield Contradiction(
+                    dotted(name, key),
+                    f"has two names that mean the same: {', '.join(written)}",
+                    "write each of them once",
+                )
 
 
 def _is_bad_json(text: str) -> bool:
@@ -157,89 +197,23 @@ def _resolve(settings: Settings, base: Path) -> Settings:
     def resolved(value: Any) -> Any:
         if isinstance(value, Path):
             return Path(os.path.normpath(base / value))
+        if isinstance(value, Section):
+            return resolved_section(value)
         if isinstance(value, list):
             return [resolved(item) for item in value]
         if isinstance(value, dict):
             return {key: resolved(item) for key, item in value.items()}
         return value
 
-    sections = {}
-    for name, model in SECTIONS.items():
-        section: Section = getattr(settings, name)
-        sections[name] = section.model_copy(
-            update={key: resolved(getattr(section, key)) for key in model.model_fields}
-        )
-    return settings.model_copy(update=sections)
+    def resolved_section(section: Section) -> Section:
+        given = section.model_fields_set
+        values = {key: resolved(getattr(section, key)) for key in type(section).model_fields}
+        copy = section.model_copy(update=values)
+        # What was written must still be told from defaults.
+        copy.__pydantic_fields_set__.intersection_update(given)
+        return copy
 
-
-def _explain(found: Sequence[tuple[str, str, str]]) -> ConfigurationError:
-    """Turn what is wrong into sentences: for each where, which key and what is wrong, what to write."""
-    wrong = [f"{where}: {what}" for where, what, _write in found]
-    advice = [write for _where, _what, write in found]
-    if len(wrong) == 1:
-        return ConfigurationError(wrong[0], advice=advice[0])
-    return ConfigurationError(
-        "\n".join([f"{len(wrong)} settings are wrong", *(f"  - {line}" for line in wrong)]),
-        advice="\n".join([advice[0], *(f"            {line}" for line in advice[1:])]),
-    )
-
-
-def _explain_contradiction(
-    found: Contradiction, path: Path, origins: Mapping[str, str]
-) -> tuple[str, str, str]:
-    origin = origins.get(found.key, FILE)
-    where = origin if origin.startswith("environment") else str(path)
-    return where, f"{found.key} {found.message}", found.advice
-
-
-def _explain_one(found: ErrorDetails, path: Path, origins: Mapping[str, str]) -> tuple[str, str, str]:
-    section, key, *_inner = (*(str(part) for part in found["loc"]), "")
-    dotted = f"{section}.{key}" if key else section
-    origin = origins.get(dotted, FILE)
-    where = origin if origin.startswith("environment") else str(path)
-    if section not in SECTIONS:
-        return where, f"there is no section [{section}]", _nearest(section, SECTIONS, "section")
-    fields = SECTIONS[section].model_fields
-    if key not in fields:
-        homes = [f"[{name}]" for name, model in SECTIONS.items() if key in model.model_fields]
-        what = f"there is no key {key} in [{section}]"
-        if homes:
-            return where, what, f"{key} belongs under {' or '.join(homes)}"
-        return where, what, _nearest(key, fields, f"key of [{section}]")
-    description = fields[key].description or ""
-    if found["type"] == "missing":
-        return where, f"{dotted} is missing", f'write {key} = "..." under [{section}]: {description}'
-    text = found["msg"].removeprefix("Value error, ")
-    text = text[0].lower() + text[1:]
-    return where, f"{dotted} = {_shown(found['input'])} {_verb(text)}", _example(section, key, description)
-
-
-def _verb(text: str) -> str:
-    return text if text.startswith(("is ", "has ")) else f"is wrong: {text}"
-
-
-def _shown(value: object) -> str:
-    return json.dumps(value, default=str, ensure_ascii=False)
-
-
-def _example(section: str, key: str, description: str) -> str:
-    field = SECTIONS[section].model_fields[key]
-    if field.is_required():
-        return f"{key} in [{section}]: {description}"
-    from postscan.cli.settings_text import toml_value, unit_of
-
-    unit = unit_of(field)
-    example = f" Such as {toml_value(field.default)}{f' ({unit})' if unit else ''}." if field.default else ""
-    return f"{key} in [{section}]: {description}{example}"
-
-
-def _nearest(name: str, known: Mapping[str, object], kind: str) -> str:
-    near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
-    return f"the nearest {kind} is {near[0]}" if near else f"known: {_names(known)}"
-
-
-def _names(known: Mapping[str, object]) -> str:
-    return ", ".join(known)
+    return settings.model_copy(update={name: resolved_section(getattr(settings, name)) for name in SECTIONS})
 
 
 __all__ = ["DEFAULT", "FILE", "LoadedSettings", "Settings", "load_settings"]

@@ -36,11 +36,15 @@ class Contradiction:
     advice: str
 
 
-def setting(default: Any, description: str, *, unit: str = "", least: int | None = None) -> Any:
-    """Declare one value: its default (``...`` when it has none), meaning, unit and least number."""
-    return Field(
-        default, description=description, ge=least, json_schema_extra={"unit": unit} if unit else None
-    )
+def setting(
+    default: Any, description: str, *, unit: str = "", least: int | None = None, example: str = ""
+) -> Any:
+    """Declare one value: its default (``...`` when it has none), meaning, unit and least number.
+
+    :param example: for a table of tables, a name that one of them may have.
+    """
+    more: dict[str, Any] = {name: text for name, text in (("unit", unit), ("example", example)) if text}
+    return Field(default, description=description, ge=least, json_schema_extra=more or None)
 
 
 class Section(BaseModel):
@@ -49,5 +53,8 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Tell which values of this section do not fit together; paths may still be relative."""
+        """Tell which values of this section do not fit together; paths may still be relative.
+
+        Keys are dotted (``tls.client_ca``); where the section is an entry of a table, the key alone.
+        """
         yield from ()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import zoneinfo
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,13 +17,18 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from postscan.cli.settings_base import Contradiction, HostName, Section, parse_host_name, setting
 from postscan.cli.settings_directory import DirectorySettings
+from postscan.cli.settings_email import EmailSettings
+from postscan.cli.settings_fileshare import FileShareSettings
+from postscan.cli.settings_filters import FilterSettings
+from postscan.cli.settings_processing import ProcessingSettings
 from postscan.cli.settings_revocation import RevocationSettings
+from postscan.cli.settings_sharepoint import SharePointSettings
+from postscan.cli.settings_tables import table_contradictions
 from postscan.dpws.notify_policy import NotifyPorts
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,2000}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
-_UNC_ROOT = re.compile(r"\\\\[^\\/:*?\"<>|]+\\[^\\/:*?\"<>|]+(\\[^\\/:*?\"<>|]+)*")
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -41,12 +45,6 @@ def parse_listen(text: str) -> tuple[str, int]:
 
 def _checked_listen(text: str) -> str:
     parse_listen(text)
-    return text
-
-
-def _checked_mode(text: str) -> str:
-    if not re.fullmatch(r"0?[0-7]{3}", text):
-        raise ValueError('is no permission mode; write it in octal, like "0750"')
     return text
 
 
@@ -74,23 +72,10 @@ def _checked_port(text: str) -> str:
     return text
 
 
-def _checked_unc(text: str) -> str:
-    if not _UNC_ROOT.fullmatch(text):
-        raise ValueError(r"is no UNC root; write it like '\\files.example.com\scans' in single quotes")
-    return text
-
-
 def _checked_language(text: str) -> str:
     if not _LANGUAGE.fullmatch(text):
         raise ValueError("is no language tag; write one like de or pt-BR")
     return text
-
-
-def _checked_zone(text: str) -> str:
-    try:
-        return text and str(zoneinfo.ZoneInfo(text))
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError("is no time zone; write one like Europe/Berlin or UTC") from error
 
 
 def _checked_uri(text: str) -> str:
@@ -100,13 +85,10 @@ def _checked_uri(text: str) -> str:
 
 
 ListenAddress = Annotated[str, AfterValidator(_checked_listen)]
-FolderMode = Annotated[str, AfterValidator(_checked_mode)]
 DeviceId = Annotated[str, AfterValidator(_checked_device)]
 Fingerprint = Annotated[str, AfterValidator(_checked_fingerprint)]
 NotifyPort = Annotated[str, AfterValidator(_checked_port)]
-TimeZone = Annotated[str, AfterValidator(_checked_zone)]
 Uri = Annotated[str, AfterValidator(_checked_uri)]
-UncRoot = Annotated[str, AfterValidator(_checked_unc)]
 LanguageTag = Annotated[str, AfterValidator(_checked_language)]
 
 
@@ -265,22 +247,6 @@ class RetentionSettings(Section):
     )
 
 
-class FileShareSettings(Section):
-    """Where the file-share filter may write."""
-
-    roots: list[Path] = setting(
-        [], "Folders in and under which file: targets of scan processes may lie. Nothing else is written to."
-    )
-    folder_mode: FolderMode = setting("0750", "Permissions of a user's new folder (user@domain), in octal.")
-    time_zone: TimeZone = setting(
-        "", "The zone of date and time in file names, like Europe/Berlin. Empty: this machine's."
-    )
-    unc_map: dict[UncRoot, Path] = setting(
-        {},
-        r"Where a UNC root of scan processes is mounted here; a line '\\server\share' = '/mnt/share' each.",
-    )
-
-
 class EventingSettings(Section):
     """Telling devices how their jobs stand (WS-Eventing)."""
 
@@ -401,6 +367,10 @@ class Settings(BaseSettings):
     retry: RetrySettings = RetrySettings()
     retention: RetentionSettings = RetentionSettings()
     fileshare: FileShareSettings = FileShareSettings()
+    email: EmailSettings = EmailSettings()
+    sharepoint: SharePointSettings = SharePointSettings()
+    processing: ProcessingSettings = ProcessingSettings()
+    filters: FilterSettings = FilterSettings()
     eventing: EventingSettings = EventingSettings()
     devices: DeviceSettings = DeviceSettings()
     administrators: AdministratorSettings = AdministratorSettings()
@@ -417,6 +387,7 @@ class Settings(BaseSettings):
         for name in SECTIONS:
             section: Section = getattr(self, name)
             yield from section.contradictions()
+            yield from table_contradictions(name, section)
         asks = self.server.mode == "authenticated" and self.tls.enabled
         enterprise = self.directory.is_active and self.directory.enterprise_roots
         if asks and not self.tls.client_ca and not enterprise:

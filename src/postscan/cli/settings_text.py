@@ -3,47 +3,28 @@
 from __future__ import annotations
 
 import inspect
-import json
 import textwrap
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from postscan.cli.settings_base import Section
 from postscan.cli.settings_model import SECTIONS
+from postscan.cli.settings_tables import entry_model, example_name
+from postscan.cli.toml_text import dotted, toml_string, toml_value
 
 _WIDTH = 100
+_EXAMPLE = "#   "
 _HEAD = """\
 # The settings of a Postscan scan server.
 #
 # A line "# key = value" shows a default; take the "#" away to change it. Paths are relative to the
 # folder of this file. An environment variable overrides any value: POSTSCAN_SERVER__LISTEN is
-# listen in [server]; lists and tables are written as JSON. After a change, `postscan config check`
-# shows what is in force, where each value came from, and what does not fit.
+# listen in [server]; lists and tables are written as JSON. Where there may be several tables of a
+# kind, an indented one shows what may stand in each. After a change, `postscan config check` shows
+# what is in force, where each value came from, and what does not fit.
 """
-
-
-def toml_value(value: Any) -> str:
-    """Write one value as TOML: strings, numbers, booleans, paths, lists and tables of these."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(toml_value(item) for item in value) + "]"
-    if isinstance(value, Mapping):
-        pairs = ", ".join(f"{toml_string(k)} = {toml_value(v)}" for k, v in value.items())
-        return f"{{ {pairs} }}" if pairs else "{}"
-    return toml_string(str(value))
-
-
-def toml_string(text: str) -> str:
-    r"""Write a string, as a literal ('...') when that spares doubling backslashes."""
-    if "\\" in text and "'" not in text and text.isprintable():
-        return f"'{text}'"
-    # JSON's escapes are a subset of TOML's basic strings, save DEL, which JSON leaves bare.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def unit_of(field: FieldInfo) -> str:
@@ -61,26 +42,76 @@ def server_toml(values: Mapping[str, Mapping[str, Any]], notes: Mapping[str, str
     parts = [_HEAD]
     for section, model in SECTIONS.items():
         given = values.get(section, {})
-        parts.append(f"\n\n# {inspect.getdoc(model)}\n[{section}]")
+        about = "\n".join(f"# {line}".rstrip() for line in (inspect.getdoc(model) or "").splitlines())
+        parts.append(f"\n\n{about}\n[{section}]")
         tables = []
         for key, field in model.model_fields.items():
-            unit = unit_of(field)
-            text = f"{field.description}{f' Unit: {unit}.' if unit else ''}"
-            if key in given:
-                text = f"{text} {(notes or {}).get(f'{section}.{key}', '')}".rstrip()
-            default = None if field.is_required() else field.get_default(call_default_factory=True)
-            comment = "\n".join(textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# "))
-            if isinstance(default, Mapping):
-                tables.append(_table(section, key, comment, given.get(key, {})))
-            elif key in given:
-                parts.append(f"\n{comment}\n{key} = {toml_value(given[key])}")
+            entry = entry_model(field)
+            if entry is not None:
+                tables.append("\n".join(_tables(dotted(section, key), field, entry, given.get(key, {}))))
+            elif isinstance(_default(field), Mapping):
+                tables.append(_table(section, key, _comment(_described(field)), given.get(key, {})))
             else:
-                parts.append(f"\n{comment}\n# {key} = {toml_value(default)}")
+                parts.append(_line(section, key, field, given, notes or {}))
+        tables += [
+            "\n".join(_filled(dotted(section, key), table, {}))
+            for key, table in given.items()
+            if key not in model.model_fields
+        ]
         parts.extend(tables)
     return "\n".join(parts) + "\n"
 
 
-def _table(section: str, key: str, comment: str, entries: Mapping[str, str | Path]) -> str:
+def _default(field: FieldInfo) -> Any:
+    return None if field.is_required() else field.get_default(call_default_factory=True)
+
+
+def _described(field: FieldInfo) -> str:
+    unit = unit_of(field)
+    return f"{field.description}{f' Unit: {unit}.' if unit else ''}"
+
+
+def _comment(text: str, mark: str = "# ") -> str:
+    return "\n".join(textwrap.wrap(text, _WIDTH, initial_indent=mark, subsequent_indent=mark))
+
+
+def _line(
+    section: str, key: str, field: FieldInfo, given: Mapping[str, Any], notes: Mapping[str, str]
+) -> str:
+    text = _described(field)
+    if key in given:
+        note = notes.get(f"{section}.{key}", "")
+        return f"\n{_comment(f'{text} {note}'.rstrip())}\n{key} = {toml_value(given[key])}"
+    return f"\n{_comment(text)}\n# {key} = {toml_value(_default(field))}"
+
+
+def _table(section: str, key: str, comment: str, entries: Mapping[str, Any]) -> str:
     lines = [f"\n{comment}\n[{section}.{key}]"]
     lines += [f"{toml_string(name)} = {toml_value(value)}" for name, value in entries.items()]
     return "\n".join(lines)
+
+
+def _tables(
+    table: str, field: FieldInfo, model: type[Section], entries: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
+    """Write a table of tables: those given, and without any an example that stands in comments."""
+    yield f"\n{_comment(_described(field))}"
+    for name, entry in entries.items():
+        yield from _filled(f"{table}.{dotted(name)}", entry, model.model_fields)
+    if entries:
+        return
+    # Indented, so that nobody takes a single line of it for a key of the section above.
+    yield f"{_EXAMPLE}[{table}.{dotted(example_name(field))}]"
+    for key, inner in model.model_fields.items():
+        yield _comment(_described(inner), f"{_EXAMPLE}# ")
+        default = _default(inner)
+        yield f"{_EXAMPLE}{key} = {toml_value('...' if default is None else default)}"
+
+
+def _filled(table: str, entry: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> Iterator[str]:
+    """Write one table that is given, each value with its meaning where that is known."""
+    yield f"\n[{table}]"
+    for key, value in entry.items():
+        if key in fields:
+            yield _comment(_described(fields[key]))
+        yield f"{dotted(key)} = {toml_value(value)}"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from postscan.cli.directories import directory_of
+from postscan.cli.filters import filters_of
 from postscan.cli.settings import LoadedSettings
 from postscan.cli.settings_model import Settings
 from postscan.directory.embedded import EmbeddedDirectory
@@ -19,9 +19,6 @@ from postscan.dpws.discovery.responder import ResponderPolicy
 from postscan.dpws.eventing import EventLimits
 from postscan.dpws.http.limits import HttpLimits
 from postscan.dpws.notify_policy import NotifyPolicy, NotifyPorts
-from postscan.filters.contract import Filter
-from postscan.filters.fileshare import FileShareSettings
-from postscan.filters.registry import built_in_filters
 from postscan.jobs.settings import JobSettings, RetryPolicy
 from postscan.server.administrators import AdministratorPolicy
 from postscan.server.app import ScanServer, ServerSettings, TlsFiles
@@ -29,31 +26,15 @@ from postscan.server.description import Appearance
 from postscan.server.discovery import DiscoverySettings
 from postscan.server.enterprise import EnterpriseAuthorities
 from postscan.server.identity import Mode, TrustedDevices
-from postscan.server.reload import SettingsSource
 from postscan.server.revocation.files import read_file
 from postscan.server.revocation.model import LdapLists, OcspUse, Policy, RevocationSettings, SourceFailed
 
 if TYPE_CHECKING:
+    from postscan.cli.reloading import SettingsFile
     from postscan.directory.active.directory import ActiveDirectory
 
 
-def file_share_settings(settings: Settings) -> FileShareSettings:
-    """Return what the file-share filter is told."""
-    share = settings.fileshare
-    return FileShareSettings(
-        roots=tuple(share.roots),
-        unc_map=dict(share.unc_map),
-        zone=ZoneInfo(share.time_zone) if share.time_zone else None,
-        folder_mode=int(share.folder_mode, 8),
-    )
-
-
-def filters_of(settings: Settings) -> dict[str, Filter]:
-    """Return the filters this server runs, by dialect."""
-    return built_in_filters(file_share_settings(settings))
-
-
-def scan_server(loaded: LoadedSettings, source: SettingsSource | None = None) -> ScanServer:
+def scan_server(loaded: LoadedSettings, source: SettingsFile) -> ScanServer:
     """Return a scan server put together from settings, not yet started; ``source`` reads them again."""
     settings = loaded.settings
     directory = directory_of(loaded)
@@ -65,10 +46,11 @@ def scan_server(loaded: LoadedSettings, source: SettingsSource | None = None) ->
     return ScanServer(
         server_settings(settings),
         directory,
-        filters_of(settings),
+        filters_of(loaded, source.workers),
         settings_source=source,
         enterprise=enterprise,
         ldap_lists=ldap_lists,
+        workers=source.workers,
     )
 
 

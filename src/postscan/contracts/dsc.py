@@ -37,7 +37,7 @@ from postscan.contracts.keywords import (
     RepositoryState,
     RepositoryStateReason,
 )
-from postscan.soap.names import DSC, EXTENSIONS, FTR, qname, split_qname
+from postscan.soap.names import DSC, EXTENSIONS, FTR, OWN_FILTERS, qname, split_qname
 
 CONFIGURATION: Final = qname(DSC, "RepositoryConfiguration")
 STATUS: Final = qname(DSC, "RepositoryStatus")
@@ -81,8 +81,10 @@ def dialect_name(dialect: str) -> str:
 
 
 def dialect_uri(name: str) -> str:
-    """Return the URI of a filter whose qualified name this is, as far as that is a published one's."""
+    """Return the URI of a filter whose qualified name this is, if it is a published one's or one of ours."""
     namespace, local = split_qname(name)
+    if namespace == OWN_FILTERS:
+        return f"{namespace}:{local}"
     return f"{namespace}/{local}" if namespace == FTR else namespace if local == "filter" else name
 
 

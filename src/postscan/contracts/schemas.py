@@ -53,7 +53,11 @@ class Violation:
 
 def violations(element: etree._Element) -> list[Violation]:
     """Return every violation of the schemas, in document order, with namespaces shortened to prefixes."""
-    schema = _schema()
+    return violations_of(_schema(), element)
+
+
+def violations_of(schema: etree.XMLSchema, element: etree._Element) -> list[Violation]:
+    """Return every violation of one schema, as ``violations`` does."""
     if schema.validate(element):
         return []
     return [

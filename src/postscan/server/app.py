@@ -22,7 +22,7 @@ from postscan.dpws.host import DeviceHost
 from postscan.dpws.http.limits import HttpLimits
 from postscan.dpws.http.server import HttpHost
 from postscan.dpws.notify_policy import NotifyPolicy
-from postscan.filters.contract import Filter
+from postscan.filters.contract import Filter, Workers
 from postscan.jobs.engine import JobEngine, JobSettings
 from postscan.jobs.spool import LocalSpool
 from postscan.jobs.store import JobStore
@@ -121,13 +121,15 @@ class ScanServer:
         authorities: AuthoritySource | None = None,
         enterprise: EnterpriseAuthorities | None = None,
         ldap_lists: LdapLists | None = None,
+        workers: Workers | None = None,
     ) -> None:
         """Put the server together.
 
         ``settings_source`` reads its settings again when they are reloaded; ``authorities`` tells the
         directory's own, whose client certificates are believed as well as those of ``client_ca``, and
         ``enterprise`` is such a source that the server itself keeps fresh;
-        ``ldap_lists`` reads the revocation lists that lie in the directory.
+        ``ldap_lists`` reads the revocation lists that lie in the directory; ``workers`` are where processing
+        filters decode images.
         """
         self.settings = settings
         self._directory = directory
@@ -138,6 +140,7 @@ class ScanServer:
         self._enterprise = enterprise
         self._upkeep = DirectoryUpkeep(directory, enterprise, self.renew_authorities)
         self._ldap_lists = ldap_lists
+        self._workers = workers
         self._revocation: RevocationChecker | None = None
         self._clock = clock or SystemClock()
         self._installation = Installation(settings.data)
@@ -195,7 +198,7 @@ class ScanServer:
         identity = self._installation.identity(said, now=int(self._clock.now().timestamp()))
         spool = LocalSpool(settings.data / "spool")
         store = JobStore(settings.data / "jobs.sqlite")
-        engine = JobEngine(settings.jobs, spool, store, self._filters, self._clock)
+        engine = JobEngine(settings.jobs, spool, store, self._filters, self._clock, workers=self._workers)
         self._engine = engine
         metrics = Metrics()
         revocation = RevocationChecker(
@@ -277,7 +280,8 @@ class ScanServer:
             min_free_bytes=settings.jobs.min_free_bytes,
             directory_trouble=lambda: self._upkeep.trouble,
         )
-        self._hosts = [host, HttpHost(AdminApp(engine, self.reload).handle), HttpHost(observe.handle)]
+        admin = AdminApp(engine, self.reload, self._directory, self._filters, self._clock)
+        self._hosts = [host, HttpHost(admin.handle), HttpHost(observe.handle)]
 
     def _event_source(
         self, address: str, actions: tuple[str, ...], store: JobStore, name: str, tls: ssl.SSLContext

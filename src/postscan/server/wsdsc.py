@@ -18,6 +18,7 @@ from postscan.core.log import get_logger
 from postscan.dpws.eventing import EventSource
 from postscan.dpws.service import Call, HostedService, operations
 from postscan.filters.contract import ConfiguredFilter, Filter
+from postscan.filters.unoffered import UnofferedFilter
 from postscan.jobs.engine import JobChange, JobEngine
 from postscan.jobs.errors import JobNotFound, WrongState
 from postscan.jobs.model import Job
@@ -181,11 +182,14 @@ class WsDsc:
 
     def configuration(self) -> dsc.RepositoryConfiguration:
         """Return what the server offers: one Filter each, with its FilterConfig."""
-        room = ROOM // 2 // max(1, len(self._filters))
+        offered = {
+            dialect: one for dialect, one in self._filters.items() if not isinstance(one, UnofferedFilter)
+        }
+        room = ROOM // 2 // max(1, len(offered))
         return dsc.RepositoryConfiguration(
             filters=tuple(
                 dsc.Filter(dialect=dsc.dialect_name(dialect), config=_config_of(one, room))
-                for dialect, one in self._filters.items()
+                for dialect, one in offered.items()
             )
         )
 

@@ -17,11 +17,12 @@ from postscan.core.errors import InvalidArgument
 from postscan.core.log import get_logger
 from postscan.dpws.eventing import EventSource
 from postscan.dpws.service import Call, HostedService, Operation, operations
+from postscan.filters.contract import InstructionsError
 from postscan.jobs.engine import JobChange, JobEngine
 from postscan.jobs.model import Job
 from postscan.jobs.spool import ImageWriter
 from postscan.server import status
-from postscan.server.create import Admission
+from postscan.server.create import Admission, NoValidInstructions
 from postscan.server.elements import answers_by_name
 from postscan.server.job_news import JobNews
 from postscan.soap.names import DSP, qname
@@ -77,7 +78,10 @@ class WsDsp:
         """CreatePostScanJob: everything is checked before a job exists."""
         request = dsp.CreatePostScanJobRequest.from_element(call.message)
         new = await self._admission.admit(request, call.caller, call.envelope.headers.message_id)
-        job = await self._engine.create(new)
+        try:
+            job = await self._engine.create(new)
+        except InstructionsError as error:
+            raise NoValidInstructions(str(error), detail=error.detail, advice=error.what_to_do) from error
         _log.info(
             "job created",
             token=job.token,
