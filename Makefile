@@ -5,12 +5,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.run-installed
+OCR := $(VENV)/.ocr-installed
 DEV := $(VENV)/.dev-installed
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 PYTEST_ARGS ?=
 export FUZZ_SECONDS ?= 30
 
-.PHONY: help demo demo-ad test lint bench fuzz clean
+.PHONY: help demo demo-ad demo-delivery test lint bench fuzz clean
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 14
@@ -21,6 +22,10 @@ demo: $(RUN) ## See the whole system work, in a temporary folder
 demo-ad: $(RUN) ## The same over a real Active Directory, Samba's (as root)
 	@tools/debian-packages domain
 	@$(BIN)/python -m testdomain demo
+
+demo-delivery: $(OCR) ## Searchable PDFs to a Samba, a Postfix and an Apache that come and go (as root)
+	@tools/debian-packages delivery
+	@$(BIN)/python -m testservers demo
 
 test: $(DEV) ## Run every test (installs what only Debian packages provide, or names it)
 	@tools/debian-packages tests
@@ -51,7 +56,12 @@ $(RUN): pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(PIP) --editable .
 	@touch $@
 
+$(OCR): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing into $(VENV), once: half a minute ..."
+	@$(PIP) --editable '.[ocr]'
+	@touch $@ $(RUN)
+
 $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing into $(VENV), once: half a minute ..."
 	@$(PIP) --editable '.[dev]'
-	@touch $@ $(RUN)
+	@touch $@ $(RUN) $(OCR)
