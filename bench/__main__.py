@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import directory, events, ingest
+from bench import delivery, directory, events, ingest
 from bench.toolbox import BenchError
 
-BENCHMARKS = {"ingest": ingest.main, "events": events.main, "directory": directory.main}
+BENCHMARKS = {
+    "ingest": ingest.main,
+    "events": events.main,
+    "directory": directory.main,
+    "delivery": delivery.main,
+}
 
 
 def main() -> int:
