@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Final
+from typing import Final, cast
 
 from postscan.core.errors import ConfigurationError, PostscanError
 from postscan.filters.checked import InstructionsSchema, checked
@@ -105,8 +105,8 @@ def _wrongs(kind: object, point: EntryPoint) -> Iterator[str]:
     """Tell the first thing that is wrong with what an entry point led to."""
     if not isinstance(kind, FilterKind):
         yield f"leads to {type(kind).__name__}, not to a FilterKind"
-    elif not isinstance(kind.schema, bytes | None):
-        yield f"has a schema that is {type(kind.schema).__name__}, not bytes"
+    elif not isinstance(schema := cast("object", kind.schema), bytes | None):
+        yield f"has a schema that is {type(schema).__name__}, not bytes"
     elif kind.name != point.name or not _NAME.fullmatch(kind.name) or kind.name == _RESERVED:
         yield (
             f"has the name {kind.name!r}; it must be the entry point's,"
