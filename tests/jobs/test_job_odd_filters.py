@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from postscan.contracts.keywords import FilterStateReason, JobState
+from postscan.contracts.keywords import FilterState, FilterStateReason, JobState
 from postscan.filters.contract import (
     Delivered,
     DeliveryError,
     DeliveryLedger,
     DeliveryOrder,
     Destination,
+    InstructionsError,
     ProcessingOrder,
     Product,
     Workbench,
 )
-from postscan.jobs.model import DeliveryState, NewFilter
+from postscan.jobs.model import DeliveryState, Job, NewFilter
 from support.chains import DONE, PLACE
 from support.filters import JOINING, JoiningFilter, RecordingFilter, instructions
+from support.jobs import Workshop, new_job
 
-pytestmark = pytest.mark.timeout(60)
 ODD = "urn:test:odd"
 UNDECODABLE = "caf\udce9"
+
+
+async def tried_out(shop: Workshop, job: Job) -> Job:
+    """Let a job have all the tries it gets; return it as it ends."""
+    async with asyncio.timeout(90):
+        while not (now := await shop.engine.job(job.token, None)).finished:
+            # Time passes only while something waits for it besides the engine itself.
+            if len(shop.clock._sleepers) > 2:
+                shop.clock.advance(3600)
+    return now
 
 
 class Unspeakable(Exception):
@@ -89,6 +101,7 @@ DELIVERIES: dict[str, Callable[..., Any]] = {
     "advice that is none": raising(lambda: error_with(what_to_do=None)),
     "an error that cannot be told": raising(Unspeakable),
     "the end of the program": raising(lambda: SystemExit(1)),
+    "an interruption": raising(KeyboardInterrupt),
     "a cancellation": raising(asyncio.CancelledError),
     "the end of a generator": raising(lambda: GeneratorExit()),
     "no coroutine": at_once(),
@@ -105,13 +118,8 @@ async def test_a_delivery_that_ends_in_an_odd_way_ends_its_job_and_no_other(make
     filters = (NewFilter(ODD, instructions("odd")), PLACE)
     job = await shop.ended_job(filters=filters, go_on=True, pages=2)
     later = await shop.ended_job("share")
-    async with asyncio.timeout(20):
-        while not (await shop.engine.job(job.token, None)).finished:
-            await asyncio.sleep(0)
-            shop.clock.advance(60)
-        while not (await shop.engine.job(later.token, None)).finished:
-            await asyncio.sleep(0)
-    job = await shop.engine.job(job.token, None)
+    job = await tried_out(shop, job)
+    await shop.until_state(later.token, *DONE)
     assert job.state is JobState.COMPLETED
     assert job.filters[1].deliveries[0].state is DeliveryState.DELIVERED
     assert set(other.writes.values()) == {1}, "what was delivered beside it is not delivered again"
@@ -162,11 +170,7 @@ async def test_a_step_that_makes_something_odd_is_given_up_and_the_images_are_de
     delivering = RecordingFilter()
     shop = await make(JoiningFilter(process=PRODUCTS[kind]), delivering)
     job = await shop.ended_job(filters=(NewFilter(JOINING, instructions()), PLACE), go_on=True, pages=2)
-    async with asyncio.timeout(20):
-        while not (await shop.engine.job(job.token, None)).finished:
-            await asyncio.sleep(0)
-            shop.clock.advance(60)
-    job = await shop.engine.job(job.token, None)
+    job = await tried_out(shop, job)
     assert job.state is JobState.COMPLETED
     assert job.filters[1].deliveries[0].state is DeliveryState.DELIVERED
     assert set(delivering.writes.values()) == {1}
@@ -198,6 +202,7 @@ FICKLE: dict[str, Callable[[], Any]] = {
     "another key": lambda: [Destination("other", "odd")],
     "a defect": lambda: _raise(ZeroDivisionError("a defect")),
     "a cancellation": lambda: _raise(asyncio.CancelledError()),
+    "an interruption": lambda: _raise(KeyboardInterrupt()),
     "the end of the program": lambda: _raise(SystemExit(1)),
 }
 
@@ -209,12 +214,62 @@ async def test_a_filter_that_no_longer_knows_its_destinations_fails_and_holds_no
     other = RecordingFilter()
     shop = await make(Fickle(FICKLE[kind]), other)
     job = await shop.ended_job(filters=(NewFilter(ODD, instructions("odd")), PLACE), go_on=True)
-    async with asyncio.timeout(20):
-        while not (await shop.engine.job(job.token, None)).finished:
-            await asyncio.sleep(0)
-            shop.clock.advance(60)
-    job = await shop.engine.job(job.token, None)
+    job = await tried_out(shop, job)
     assert job.state is JobState.COMPLETED
     assert job.filters[0].deliveries[0].state is DeliveryState.FAILED
     assert job.images_kept
     assert set(other.writes.values()) == {1}
+
+
+async def test_a_filter_that_a_reload_takes_away_disturbs_no_delivery_beside_it(make) -> None:
+    going, staying = RecordingFilter(ODD), RecordingFilter()
+    going.failing["odd"] = 1
+    go_on = staying.block("share")
+    shop = await make(going, staying)
+    job = await shop.ended_job(filters=(NewFilter(ODD, instructions("odd")), PLACE), go_on=True)
+    await staying.waiting["share"].wait()
+    await shop.sleepers(3)
+    del shop.filters[ODD]
+    shop.clock.advance(3600)
+    await shop.until(lambda: shop.changes[-1].job.filters[0].state is FilterState.COMPLETED_WITH_ERRORS)
+    go_on.set()
+    job = await shop.until_state(job.token, *DONE)
+    assert job.filters[1].state is FilterState.COMPLETED_SUCCESSFULLY
+    assert staying.attempts == {"share": 1}
+
+
+async def test_a_step_that_takes_no_notice_of_a_cancellation_leaves_nothing_behind(make) -> None:
+    begun, go_on, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def stubborn(order: ProcessingOrder, bench: Workbench) -> Sequence[Product]:
+        begun.set()
+        while not go_on.is_set():
+            with suppress(asyncio.CancelledError):
+                await go_on.wait()
+        ended.set()
+        return await JoiningFilter().join(order, bench)
+
+    shop = await make(
+        JoiningFilter(process=stubborn),
+        RecordingFilter(),
+        stop_grace=timedelta(0),
+        retain_canceled=timedelta(1),
+    )
+    job = await shop.ended_job(filters=(NewFilter(JOINING, instructions()), PLACE), pages=2)
+    await begun.wait()
+    await shop.engine.cancel(job.token, None)
+    await shop.until_state(job.token, JobState.CANCELED)
+    go_on.set()
+    await ended.wait()
+    await shop.restart()
+    assert (await shop.engine.job(job.token, None)).state is JobState.CANCELED
+    assert await shop.engine.products(job.token, None) == []
+    assert len(shop.files()) == 2, "the images, which are kept"
+
+
+async def test_a_process_with_more_destinations_than_a_server_can_follow_makes_no_job(make) -> None:
+    shop = await make(RecordingFilter())
+    with pytest.raises(InstructionsError, match="201 destinations, 200 are allowed"):
+        await shop.engine.create(new_job(*(f"place {number}" for number in range(201))))
+    assert await shop.engine.jobs() == []
+    await shop.engine.create(new_job(*(f"place {number}" for number in range(200))))

@@ -326,3 +326,60 @@ async def test_two_scan_processes_of_one_name_are_told_apart(directory: Embedded
     with pytest.raises(DryRunRefused, match="2 scan processes are named tried") as caught:
         await tried(directory, Places(a=works))
     assert str(first.identifier) in caught.value.what_to_do
+
+
+def odd(then: Callable[[], Any]) -> Callable[[ProbeOrder], Any]:
+    async def probe(order: ProbeOrder) -> Any:
+        return then()
+
+    return probe
+
+
+def raised(error: BaseException) -> Any:
+    raise error
+
+
+ODD: dict[str, Callable[[ProbeOrder], Any]] = {
+    "nothing": odd(lambda: None),
+    "a number": odd(lambda: 5),
+    "things that are no text": odd(lambda: [object(), b"\xff", None]),
+    "an answer without end": odd(lambda: iter(int, 1)),
+    "a cancellation": odd(lambda: raised(asyncio.CancelledError())),
+    "the end of the program": odd(lambda: raised(SystemExit(1))),
+    "no coroutine": lambda order: [],
+    "an end before the coroutine": lambda order: raised(SystemExit(1)),
+    "an error of odd parts": odd(
+        lambda: raised(DeliveryError("\udce9", reason=None, transient=None, advice=None))  # type: ignore[arg-type]  # tried here
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+async def test_a_probe_that_breaks_its_contract_fails_alone(kind: str, directory: EmbeddedDirectory) -> None:
+    store(directory, DIALECT)
+    facts = await tried(directory, Places(a=ODD[kind], b=works))
+    assert outcomes(facts) == [("the place a", "Failed"), ("the place b", "Proven")]
+
+
+async def test_a_filter_that_wants_to_end_the_program_fails_alone(directory: EmbeddedDirectory) -> None:
+    store(directory, OTHER, DIALECT)
+    facts = await tried(directory, Wrong(SystemExit(1)), Places(a=works))  # type: ignore[arg-type]  # tried here
+    assert outcomes(facts) == [(None, "Failed"), ("the place a", "Proven")]
+
+
+async def test_case_24_a_filter_that_alters_its_instructions_alters_no_scan_process(
+    directory: EmbeddedDirectory,
+) -> None:
+    class Altering(Places):
+        def destinations(self, instructions: _Element, job: JobFacts) -> list[Destination]:
+            instructions.text = "elsewhere"
+            return super().destinations(instructions, job)
+
+    async def alters(order: ProbeOrder) -> list[str]:
+        order.instructions.text = "elsewhere"
+        return []
+
+    store(directory, DIALECT)
+    await tried(directory, Altering(a=alters, b=works))
+    (process,) = await directory.processes()
+    assert process.process.instructions.filters[0].instructions.text is None

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import os
 import random
-import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,54 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from postscan.contracts.keywords import END_STATES, DocumentFormat, JobState
-from postscan.device.client import Patience
+from postscan.contracts.keywords import DocumentFormat
 from support.processed import NAME, add_process, install_joining
 from support.scanning import Site, jpeg, make_installation
+from support.served import STUBBORN, Server, ended
 
 KILLS = int(os.environ.get("POSTSCAN_PROCESSING_KILLS", "12"))
-STUBBORN = Patience(pauses=(0.05,) * 600)
-
-
-class Server:
-    """`postscan serve` as a process that may be killed, with a filter of another package."""
-
-    def __init__(self, site: Site, packages: Path) -> None:
-        self._site = site
-        self._environment = os.environ | {"PYTHONPATH": str(packages)}
-        self._log = (site.made.folder / "server.log").open("ab")
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        """Start it and wait until it accepts jobs."""
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "postscan", "serve", "--json"),
-            *("--config", str(self._site.made.config)),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=self._log,
-            env=self._environment,
-        )
-        assert self._process.stdout is not None
-        line = await asyncio.wait_for(self._process.stdout.readline(), 60)
-        assert b'"ready"' in line, self.log()[-3_000:]
-
-    def log(self) -> str:
-        return (self._site.made.folder / "server.log").read_text()
-
-    async def kill(self) -> None:
-        """Kill it the hard way."""
-        assert self._process is not None
-        self._process.kill()
-        await self._process.wait()
-
-    async def stop(self) -> int:
-        """Ask it to stop; return its exit status."""
-        assert self._process is not None
-        if self._process.returncode is None:
-            self._process.terminate()
-        status = await asyncio.wait_for(self._process.wait(), 30)
-        self._log.close()
-        return status
 
 
 @dataclass
@@ -86,13 +43,6 @@ async def scan_until(done: asyncio.Event, site: Site, promised: Promised, chance
             await device.end(token)
             promised.tokens.append(token)
             promised.documents[joined.hexdigest()] += 1
-
-
-async def ended(site: Site, token: str) -> JobState | str:
-    async with site.device("alice", STUBBORN) as device, asyncio.timeout(120):
-        while (status := await device.status(token)).state not in END_STATES:
-            await asyncio.sleep(0.05)
-    return status.state
 
 
 @pytest.mark.kills

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 # A pipe has no width; rich would fold lines at 80 columns and break whoever reads them.
 _PIPE_WIDTH = 10_000
+# What JSON leaves as it is: delete and the second set of controls, marks of direction, separators of lines,
+# and halves of surrogate pairs, which nothing can write.
+_STEERING = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def _console(stream: TextIO) -> Console:
@@ -28,6 +32,12 @@ def _console(stream: TextIO) -> Console:
 def printable(text: str) -> str:
     """Replace control characters, so that what a file or a peer wrote cannot steer the terminal."""
     return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def _as_json(value: object, indent: int | None = None) -> str:
+    """Write JSON for people and scripts: umlauts as they are, and escaped what steers a terminal."""
+    text = json_text.dumps(value, indent=indent, ensure_ascii=False, default=str)
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def quiet_logs() -> None:
@@ -127,14 +137,12 @@ class Output:
     def result(self, value: object) -> None:
         """Print the command's whole result as one JSON document (only under ``--json``)."""
         if self.json:
-            json_text.dump(value, self.stream, indent=2, ensure_ascii=False, default=str)
-            self.stream.write("\n")
+            self.stream.write(_as_json(value, indent=2) + "\n")
 
     def json_line(self, value: object) -> None:
         """Print one JSON object on one line, for commands that report as they go (only under ``--json``)."""
         if self.json:
-            json_text.dump(value, self.stream, ensure_ascii=False, default=str)
-            self.stream.write("\n")
+            self.stream.write(_as_json(value) + "\n")
             self.stream.flush()
 
 

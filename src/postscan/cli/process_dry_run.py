@@ -48,10 +48,11 @@ def dry_run(
     ] = 60.0,
     json: JsonOption = False,
 ) -> None:
-    """Prove every destination of a scan process with a small file that is removed again.
+    """Prove the destinations of a scan process, without a job.
 
-    It is done by the server that runs on this machine, as its account, with its secrets; by the command
-    itself where none runs. All destinations are tried at once. No job is made, and no mail is sent.
+    A small file goes to each, is read back and removed again; a mail server is asked, and no mail is sent.
+    The server that runs on this machine does it, as its account, with its secrets; the command itself where
+    none runs. All destinations are tried at once.
 
     Exit status: 0 when all is well, 4 when there is no such scan process or nobody to try it for, 6 when a
     destination failed.

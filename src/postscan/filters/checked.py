@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from lxml.etree import _Element
 
 _log = get_logger("filters")
+MOST_DESTINATIONS: Final = 200
+"""How many destinations one filter of a job may have: each change of one costs reading them all."""
 _XSD: Final = "http://www.w3.org/2001/XMLSchema"
 _ELSEWHERE: Final = tuple(qname(_XSD, name) for name in ("include", "import", "redefine", "override"))
 _LONGEST_KEY: Final = 1_000
 _LONGEST_LABEL: Final = 1_000
-_MOST_DESTINATIONS: Final = 200
+_MOST_PREVIEWS: Final = 100
 # What a filter may have besides: those that ask for it look whether it is there.
 _OPTIONAL: Final = ("deliver", "process", "probe", "preview")
 
@@ -98,7 +100,7 @@ class CheckedFilter:
             raise InstructionsError(f"line {wrong.line}: {wrong.message}", detail=wrong.detail)
         try:
             # No more than are looked at: what a filter returns may have no end.
-            found = list(islice(self.inner.destinations(instructions, job), _MOST_DESTINATIONS + 1))
+            found = list(islice(self.inner.destinations(instructions, job), MOST_DESTINATIONS + 1))
             self._check(found)
         except PostscanError:
             raise
@@ -127,8 +129,8 @@ class CheckedFilter:
             if not isinstance(place, Destination):
                 raise TypeError(f"{type(place).__name__} is no destination")
         wrong = ""
-        if len(found) > _MOST_DESTINATIONS:
-            wrong = f"more than {_MOST_DESTINATIONS} destinations"
+        if len(found) > MOST_DESTINATIONS:
+            wrong = f"more than {MOST_DESTINATIONS} destinations"
         elif any(
             not 0 < len(place.key) <= _LONGEST_KEY or len(place.label) > _LONGEST_LABEL for place in found
         ):
@@ -150,6 +152,8 @@ def checked(inner: Filter, name: str, schema: InstructionsSchema | None) -> Filt
         )
     members: dict[str, object] = {"dialect": inner.dialect}
     members |= {name: _forward(name) for name in _OPTIONAL if callable(getattr(inner, name, None))}
+    if "preview" in members:
+        members["preview"] = _preview
     # A class of its own: those who ask look at what a filter's class has.
     made = type("Checked", (CheckedFilter,), members)
     return cast(Filter, made(inner, name, schema))
@@ -160,3 +164,13 @@ def _forward(name: str) -> Callable[..., Any]:
         return getattr(self.inner, name)(*args, **kwargs)
 
     return forwarded
+
+
+def _preview(self: CheckedFilter, instructions: _Element, job: JobFacts) -> list[str]:
+    """Return what the filter previews, as far as it can."""
+    try:
+        told = cast(Any, self.inner).preview(instructions, job)
+        return [str(one) for one in islice(told, _MOST_PREVIEWS)]
+    except (Exception, CancelledError, SystemExit):
+        _log.exception("a filter failed to preview its instructions", filter=self.name)
+        return []

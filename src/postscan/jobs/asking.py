@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lxml.etree import _Element
 
 MAX_ERROR_TEXT: Final = 500
+# What ends an event loop that it is raised in. A server hears of signals otherwise.
+_ENDINGS: Final = (SystemExit, KeyboardInterrupt)
 T = TypeVar("T")
 
 _log = get_logger("jobs")
@@ -39,7 +41,7 @@ def destinations_of(
     except PostscanError:
         raise
     # It awaits nothing, so that a cancellation is none of ours; and no filter ends the server.
-    except (Exception, asyncio.CancelledError, SystemExit) as error:
+    except (Exception, asyncio.CancelledError, *_ENDINGS) as error:
         _log.error("a filter failed to read its instructions", filter=dialect, exc_info=error)
         raise InstructionsError(
             f"the filter failed to read its instructions: {type(error).__name__}", detail=dialect
@@ -54,7 +56,7 @@ async def contained(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """
     try:
         return await call()
-    except SystemExit as error:
+    except _ENDINGS as error:
         raise BrokenContract("the filter wanted to end the program") from error
 
 

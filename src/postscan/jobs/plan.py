@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from postscan.core.errors import InvalidArgument
+from postscan.filters.checked import MOST_DESTINATIONS
 from postscan.filters.contract import PROCESSING, Destination, Filter, InstructionsError, ProcessingFilter
 from postscan.jobs.asking import destinations_of
 from postscan.jobs.errors import UnknownFilter
@@ -42,6 +43,12 @@ def plan_of(filters: Mapping[str, Filter], new: NewJob, token: str, created: dat
             processing.add(index)
         elif not places:
             raise InstructionsError(f"{asked.dialect} names no destination", detail=asked.dialect)
+        elif len(places) > MOST_DESTINATIONS:
+            raise InstructionsError(
+                f"{asked.dialect} names {len(places)} destinations, {MOST_DESTINATIONS} are allowed",
+                detail=asked.dialect,
+                advice="Divide the scan process into several.",
+            )
         destinations.append(places)
     if len(processing) == len(destinations):
         raise InvalidArgument(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Coroutine, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from postscan.contracts.psp import FilterToProcess
@@ -23,11 +26,14 @@ from postscan.filters.contract import (
     ProbeOrder,
     ProcessingFilter,
 )
+from postscan.jobs.asking import contained, destinations_of, kept_text, words_of
+from postscan.jobs.errors import BrokenContract
 
 _log = get_logger("admin")
 PROBE_SECONDS: Final = 60.0
 MAX_PROBE_SECONDS: Final = 240.0
 _AT_ONCE: Final = 16
+_MOST_PROVEN: Final = 100
 # How long a probe that was told to stop may take to tidy up behind itself.
 _GRACE: Final = 5.0
 _abandoned: set[asyncio.Task[Any]] = set()
@@ -229,12 +235,11 @@ class _Trial:
                 )
             ]
         try:
-            places = found.destinations(asked.instructions, self._facts)
+            # Copies: what the directory keeps is what jobs are compared with.
+            instructions = deepcopy(asked.instructions)
+            places = destinations_of(found, asked.dialect, instructions, self._facts)
         except PostscanError as error:
             return [_failure(None, error, 0.0)]
-        except Exception as error:  # a filter may be anybody's; the others are tried all the same
-            _log.exception("a filter failed in a way it should not", filter=asked.dialect)
-            return [_defect(None, error, 0.0)]
         if not isinstance(found, ProbedFilter):
             return [Proof(place.label, ProofState.UNTRIED) for place in places]
         return await asyncio.gather(*(self._prove(found, asked, place) for place in places))
@@ -243,9 +248,8 @@ class _Trial:
         async with self._room:
             began = self._clock.monotonic()
             try:
-                proven = await _within(
-                    self._seconds, found.probe(ProbeOrder(place, self._facts, asked.instructions))
-                )
+                order = ProbeOrder(place, self._facts, deepcopy(asked.instructions))
+                proven = await _within(self._seconds, contained(partial(_probed, found, order)))
             except TimeoutError:
                 return Proof(
                     place.label,
@@ -257,17 +261,23 @@ class _Trial:
                 )
             except PostscanError as error:
                 return _failure(place.label, error, self._clock.monotonic() - began)
-            except Exception as error:  # as above
+            except Exception as error:  # a filter may be anybody's; the others are tried all the same
                 _log.exception(
                     "a filter failed in a way it should not", filter=asked.dialect, destination=place.label
                 )
                 return _defect(place.label, error, self._clock.monotonic() - began)
-            return Proof(
-                place.label, ProofState.PROVEN, tuple(proven), seconds=self._clock.monotonic() - began
-            )
+            return Proof(place.label, ProofState.PROVEN, proven, seconds=self._clock.monotonic() - began)
 
 
-async def _within(seconds: float, probe: Coroutine[Any, Any, list[str]]) -> list[str]:
+async def _probed(found: ProbedFilter, order: ProbeOrder) -> tuple[str, ...]:
+    """Return what a probe has proven; raises TypeError when that is not told in texts."""
+    told = tuple(islice(await found.probe(order), _MOST_PROVEN))
+    if not all(isinstance(one, str) for one in told):
+        raise TypeError("a probe tells what it has proven in texts")
+    return told
+
+
+async def _within(seconds: float, probe: Coroutine[Any, Any, tuple[str, ...]]) -> tuple[str, ...]:
     """Await a probe that may hang in a way that canceling does not end; raises TimeoutError."""
     task = asyncio.ensure_future(probe)
     try:
@@ -275,6 +285,8 @@ async def _within(seconds: float, probe: Coroutine[Any, Any, list[str]]) -> list
     except asyncio.CancelledError:
         task.cancel()
         raise
+    if task.cancelled():
+        raise BrokenContract("the filter canceled itself")
     if task.done():
         return task.result()
     task.cancel()
@@ -298,9 +310,9 @@ def _failure(label: str | None, error: PostscanError, seconds: float) -> Proof:
     return Proof(
         label,
         ProofState.FAILED,
-        error=str(error),
+        error=kept_text(words_of(error)),
         advice=error.what_to_do or None,
-        heals=isinstance(error, DeliveryError) and error.transient,
+        heals=isinstance(error, DeliveryError) and bool(error.transient),
         seconds=seconds,
     )
 

@@ -15,6 +15,7 @@ from postscan.filters.contract import (
     ProcessingFilter,
 )
 from postscan.filters.plugins import InstalledFilter, installed_filters
+from postscan.filters.previews import PreviewedFilter
 from postscan.soap.names import FSF, PSP
 from postscan.soap.xml import parse
 from support.delivery import JOB
@@ -211,3 +212,21 @@ def test_wrong_answers_of_a_filter_refuse_the_job_and_nothing_else(
     made = found()["tray"].make(FilterEnvironment())
     with pytest.raises(InstructionsError, match=message):
         made.destinations(INSTRUCTIONS, JOB)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("['it lies in the tray']", ["it lies in the tray"]),
+        ("(5 for _ in iter(int, 1))", ["5"] * 100),
+        ("1 / 0", []),
+        ("exit(3)", []),
+        ("None", []),
+    ],
+)
+def test_a_preview_that_fails_is_left_out(packages: Path, answer: str, told: list[str]) -> None:
+    source = f"{TRAY}\n    Tray.preview = lambda self, instructions, job: {answer}\n"
+    install(packages, "trays", {"tray": "KIND"}, source)
+    made = found()["tray"].make(FilterEnvironment())
+    assert isinstance(made, PreviewedFilter)
+    assert made.preview(INSTRUCTIONS, JOB) == told
