@@ -355,9 +355,10 @@ class FileServer:
     def _end(self, number: signal.Signals) -> None:
         if self._process is None:
             return
-        self._signal(signal.SIGCONT)
         main = self._main()
         if number is signal.SIGTERM and main is not None:
+            # Not when it is killed: a frozen one would go on for a moment, and answer.
+            self._signal(signal.SIGCONT)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(main, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -8,7 +8,7 @@ import hashlib
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
@@ -116,10 +116,11 @@ class SmbSite:
 class Relay:
     """Passes octets between a client and a file server, and changes what the server says.
 
-    :param change: is given each message of the server (without its length) and returns what is passed on.
+    :param change: is given each message of the server (without its length) and returns what is passed on: a
+        message, or as many as there are.
     """
 
-    def __init__(self, port: int, change: Callable[[bytes], bytes]) -> None:
+    def __init__(self, port: int, change: Callable[[bytes], bytes | Iterable[bytes]]) -> None:
         self._to = port
         self._change = change
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -144,13 +145,16 @@ class Relay:
                     threading.Thread(target=_pass_on, args=(source, sink, change), daemon=True).start()
 
 
-def _pass_on(source: socket.socket, sink: socket.socket, change: Callable[[bytes], bytes]) -> None:
+def _pass_on(
+    source: socket.socket, sink: socket.socket, change: Callable[[bytes], bytes | Iterable[bytes]]
+) -> None:
     with contextlib.suppress(OSError, struct.error):
         while True:
             head = source.recv(4, socket.MSG_WAITALL)
             length = struct.unpack(">I", head)[0]
-            message = change(source.recv(length, socket.MSG_WAITALL))
-            sink.sendall(struct.pack(">I", len(message)) + message)
+            changed = change(source.recv(length, socket.MSG_WAITALL))
+            for message in [changed] if isinstance(changed, bytes) else changed:
+                sink.sendall(struct.pack(">I", len(message)) + message)
     with contextlib.suppress(OSError):
         sink.shutdown(socket.SHUT_RDWR)
 
@@ -162,7 +166,7 @@ def without_signature(message: bytes) -> bytes:
 
 
 @contextmanager
-def relay(port: int, change: Callable[[bytes], bytes]) -> Iterator[Relay]:
+def relay(port: int, change: Callable[[bytes], bytes | Iterable[bytes]]) -> Iterator[Relay]:
     """Run a relay while the block runs."""
     made = Relay(port, change)
     try:

@@ -103,12 +103,15 @@ class FileShareFilter:
     def destinations(self, instructions: _Element, job: JobFacts) -> list[Destination]:
         """Return one destination a share, each share once; touches neither file system nor network.
 
+        Paths on a file server that differ in the case of letters alone are one, as they are to file servers.
+
         :raises InstructionsError: no share is named, or one of them may not be written to.
         """
         found: dict[str, Destination] = {}
         for share in _share_uncs(instructions):
-            key = self._shares.target_of(share).key
-            found.setdefault(key, Destination(key=key, label=share.strip()))
+            target = self._shares.target_of(share)
+            one = target.key.lower() if isinstance(target, SmbTarget) else target.key
+            found.setdefault(one, Destination(key=target.key, label=share.strip()))
         return list(found.values())
 
     def configuration(self) -> _Element | None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import os
 from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from postscan.contracts.keywords import FilterStateReason
-from postscan.filters.contract import Delivered, DeliveryError, SpooledDocument
+from postscan.filters.contract import Delivered, DeliveryError, DeliveryOrder, SpooledDocument
 from postscan.filters.smb import delivery, folder
 from postscan.filters.smb.folder import SmbFile, SmbFolder
+from postscan.filters.smb.publication import SmbPublication
 from postscan.filters.smb.session import SmbSession
-from support.delivery import MemoryLedger
+from support.delivery import NO_INSTRUCTIONS, MemoryLedger
 from support.smb import ALICES, FIRST, Killed, SmbSite
 
 SECOND = FIRST.replace("001", "002")
@@ -305,3 +310,76 @@ async def test_a_file_somebody_changed_after_the_crash_is_left_alone(
     found = smb.content()
     assert found[f"{ALICES}/{FIRST}"] == b"changed"
     assert found[f"{ALICES}/{FIRST.replace('.tif', ' (2).tif')}"] == document.path.read_bytes()
+
+
+async def test_a_crash_while_looking_for_what_a_former_crash_left_doubles_nothing(
+    smb: SmbSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = smb.document()
+    await _renamed_and_killed(smb, monkeypatch, document)
+
+    def killed(self: SmbFolder, name: str) -> Any:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SmbFolder, "status", killed)
+        with pytest.raises(Killed):
+            await smb.deliver(document)
+    assert len(smb.content()) == 2  # the document, and a temporary file
+    await smb.deliver(document)
+    assert smb.content() == {f"{ALICES}/{FIRST}": document.path.read_bytes()}
+
+
+async def test_a_file_of_somebody_else_that_got_the_number_of_ours_is_not_taken_for_it(
+    smb: SmbSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = smb.document()
+    await _renamed_and_killed(smb, monkeypatch, document)
+    ours = smb.server.folder("scans") / ALICES / FIRST
+    # In place: the number and the size stay.
+    theirs = bytes(document.size)
+    ours.write_bytes(theirs)
+    await smb.deliver(document)
+    second = f"{ALICES}/{FIRST.replace('.tif', ' (2).tif')}"
+    assert smb.content() == {f"{ALICES}/{FIRST}": theirs, second: document.path.read_bytes()}
+
+
+async def test_where_files_may_not_be_read_the_number_proves_that_one_is_ours(
+    smb: SmbSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = smb.document()
+    await _renamed_and_killed(smb, monkeypatch, document)
+
+    def unreadable(self: SmbPublication, name: str) -> bool:
+        raise DeliveryError("no", reason=FilterStateReason.FILE_SHARE_ACCESS_DENIED, transient=False)
+
+    monkeypatch.setattr(SmbPublication, "holds_document", unreadable)
+    await smb.deliver(document)
+    assert set(smb.content()) == {f"{ALICES}/{FIRST}"}
+
+
+async def test_two_scan_servers_that_want_the_same_names_at_once_lose_no_document(
+    smb: SmbSite, tmp_path: Path
+) -> None:
+    other = SmbSite(smb.server, tmp_path / "other-spool")
+    expected: list[bytes] = []
+
+    async def until_delivered(site: SmbSite, number: int) -> None:
+        content = f"{site.spool.name} {number}".encode() * 500
+        path = site.spool / f"racing-{number}"
+        path.write_bytes(content)
+        document = dataclasses.replace(
+            site.document(), path=path, size=len(content), sha256=sha256(content).hexdigest()
+        )
+        expected.append(content)
+        job = dataclasses.replace(site.job, token=f"{site.spool.name}-{number}")
+        order, ledger = DeliveryOrder(site.destination(), job, NO_INSTRUCTIONS, [document]), MemoryLedger()
+        while not ledger.done:
+            try:
+                await site.filter.deliver(order, ledger)
+            except DeliveryError as error:
+                if not error.transient:
+                    raise
+
+    await asyncio.gather(*(until_delivered(site, n) for n in range(12) for site in (smb, other)))
+    assert sorted(smb.content().values()) == sorted(expected)

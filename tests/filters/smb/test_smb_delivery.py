@@ -210,3 +210,15 @@ def test_whatever_people_are_called_their_document_arrives(smb: SmbSite, root: s
     asyncio.run(site.deliver(site.document()))
     assert len(site.content()) == before + 1
     assert site.ledger.done[1].size == site.document().size
+
+
+def test_spellings_of_one_folder_are_one_destination(smb: SmbSite) -> None:
+    spellings = (
+        r"\\localhost\scans\In",
+        "\\\\LOCALHOST\\Scans\\in\\",
+        r"\\localhost\SCANS\IN",
+        r"\\localhost\scans",
+    )
+    instructions = FileShareConfig(share_uncs=spellings).to_element()
+    found = [one.key for one in smb.filter.destinations(instructions, smb.job)]
+    assert found == [r"\\localhost\scans\In", r"\\localhost\scans"]

@@ -9,12 +9,12 @@ Every document goes to ``\\server\share\folder\user@domain\``. The order of step
 3. rename the temporary file by the handle it was written with, replacing nothing (R-6);
 4. flush it again, then write "delivered" into the ledger: the record never runs ahead of the disk (R-3).
 
-So after a crash: a temporary file that is there was not renamed, and is made anew. As it is held until it is
-renamed, a former try whose requests a frozen server still has either keeps this one out, or is over and done.
-Where there is none, a file under the planned name is ours when it has the number that was written down (a
-rename keeps it) and the size; or, as a server need not have such numbers, the document's octets. A name that
-was found taken is written down, too, so that another's copy of the same document is never thought to be ours.
-Nothing is delivered twice, nothing is overwritten (R-2, R-6).
+So after a crash: a temporary file that is there is made anew. As it is held until it is renamed, a former try
+whose requests a frozen server still has either keeps this one out, or is over and done. A file under the
+planned name is ours when it has the number that was written down (a rename keeps it) and the document's
+octets; where no temporary file was left, the octets are enough, as a server need not have such numbers. A
+name that was found taken is written down, too, so that another's copy of the same document is never thought
+to be ours. Nothing is delivered twice, nothing is overwritten (R-2, R-6).
 
 Flushing takes most of the time of a small document, so several are on their way at once; names are taken in
 the documents' order all the same.
@@ -29,6 +29,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import tzinfo
 from typing import Final, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
 
 from postscan.contracts.keywords import FilterStateReason
 from postscan.core.log import get_logger
@@ -80,6 +81,7 @@ class SmbDeliveries:
         # Threads for each server, as a mute one keeps those it has got: it may not keep those that others
         # need (R-7). A DFS link's server is waited for by the threads of the server that knows the link.
         self._threads: dict[str, ThreadPoolExecutor] = {}
+        self._naming: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def threads_of(self, server: SmbServer) -> ThreadPoolExecutor:
         """Return the threads that wait for a server."""
@@ -99,7 +101,9 @@ class SmbDeliveries:
             return
         session = self.session(order.destination.label)
         work = ThreadedSession(session, self.threads_of(target.server), target.server)
-        delivery = _Delivery(work, order, ledger, self._zone)
+        folder_key = f"{target.key}\\{order.job.user_name}@{order.job.user_domain}".lower()
+        naming = self._naming.setdefault(folder_key, asyncio.Lock())
+        delivery = _Delivery(work, order, ledger, self._zone, naming)
         try:
             folder = await delivery.open_folder(target, waiting)
             await delivery.deliver_all(folder, waiting)
@@ -154,9 +158,15 @@ class _Delivery:
     """One call of deliver(): the documents of one job on their way to one destination."""
 
     def __init__(
-        self, work: ThreadedSession, order: DeliveryOrder, ledger: DeliveryLedger, zone: tzinfo | None
+        self,
+        work: ThreadedSession,
+        order: DeliveryOrder,
+        ledger: DeliveryLedger,
+        zone: tzinfo | None,
+        naming: asyncio.Lock,
     ) -> None:
         self._work = work
+        self._naming = naming
         self._label = order.destination.label
         self._job: JobFacts = order.job
         self._ledger = ledger
@@ -222,7 +232,7 @@ class _Delivery:
         try:
             planned = await self._ledger.planned_name(number)
             left = await run("to write a file", publication.begin)
-            if planned and not left and await self._was_renamed(publication, document, planned):
+            if planned and await self._was_renamed(publication, document, planned, left=left):
                 name = planned
                 await run("to remove a temporary file", publication.discard)
                 await run(f"to write {name}", folder.settle, name)
@@ -233,9 +243,12 @@ class _Delivery:
                 await turns[place].wait()
                 if any(failed < place for failed in self._failures):
                     raise _Halted
-                name = await self._take_name(publication, document)
+                # Servers look whether a name is free, and then rename: two at once may replace each other.
+                async with self._naming:
+                    name = await self._take_name(publication, document)
                 turns[place + 1].set()
                 await run(f"to write {name}", publication.finish)
+                await run(f"to write {name}", publication.require_number, name, written)
             await self._ledger.delivered(Delivered(document_id=number, name=name, size=document.size))
         except (Exception, asyncio.CancelledError):
             await self._discard(publication)
@@ -244,17 +257,29 @@ class _Delivery:
             turns[place + 1].set()
 
     async def _was_renamed(
-        self, publication: SmbPublication, document: SpooledDocument, planned: str
+        self, publication: SmbPublication, document: SpooledDocument, planned: str, *, left: bool
     ) -> bool:
-        """Tell whether a former try gave the document its planned name, and only failed to say so."""
+        """Tell whether a former try gave the document its planned name, and only failed to say so.
+
+        :param left: a temporary file was there: of a try that did not get as far, or of one that was looking
+            for what an earlier one had renamed.
+        """
         run = self._work.run
         found = await run("to look for what is there", publication.folder.status, planned)
         if found is None or await self._ledger.remembered(_taken(document)) == planned:
             return False
         number = int(await self._ledger.remembered(f"file {document.document_id}") or "0")
-        return publication.is_taken_by(found, number) or await run(
-            f"to read {planned}", publication.holds_document, planned
-        )
+        same = publication.is_taken_by(found, number)
+        if left and not same:
+            return False
+        try:
+            # Numbers are given again to other files, when those that had them are removed.
+            return await run(f"to read {planned}", publication.holds_document, planned)
+        except DeliveryError as error:
+            # There are folders that one may only write to.
+            if same and error.reason is FilterStateReason.FILE_SHARE_ACCESS_DENIED:
+                return True
+            raise
 
     async def _take_name(self, publication: SmbPublication, document: SpooledDocument) -> str:
         """Give the written file the first free name."""

@@ -187,18 +187,19 @@ class SmbFolder:
         finally:
             opened.close()
 
-    def read(self, name: str) -> Iterator[bytes]:
-        """Return the content of a file, piece by piece."""
+    def read(self, name: str, most: int) -> Iterator[bytes]:
+        """Return the content of a file, piece by piece, and no more than about so many octets of it."""
         opened = Open(self._tree, self.path_of(name))
         wanted = FilePipePrinterAccessMask.FILE_READ_DATA | _LOOK
         _create(opened, wanted, CreateDisposition.FILE_OPEN)
         try:
-            size = _status(opened).size or 0
+            # What a server says of the size may change, and be anything.
+            size = min(_status(opened).size or 0, most)
             offset = 0
             while offset < size:
                 with self.connection.turn:
-                    most = _chunk(self.connection, self.connection.max_read_size, _READ_CHUNK)
-                    piece: bytes = opened.read(offset, min(most, size - offset))
+                    chunk = _chunk(self.connection, self.connection.max_read_size, _READ_CHUNK)
+                    piece: bytes = opened.read(offset, min(chunk, size - offset))
                 if not piece:
                     break
                 yield piece
@@ -238,7 +239,8 @@ class SmbFolder:
 def _chunk(connection: SafeConnection, allowed: int, largest: int) -> int:
     """Return how many octets may be sent or asked for at once ([MS-SMB2] 3.2.4.1.5)."""
     if not connection.supports_multi_credit:
-        return min(_UNIT, int(allowed))
+        # What a server then allows is this, whatever it says ([MS-SMB2] 3.3.5.4).
+        return _UNIT
     return max(min(largest, int(allowed), (connection.credits - _RESERVE) * _UNIT), _UNIT)
 
 

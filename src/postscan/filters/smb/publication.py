@@ -54,7 +54,7 @@ class SmbPublication:
         if found is None or found.size != self._document.size:
             return False
         digest = hashlib.sha256()
-        for piece in self.folder.read(name):
+        for piece in self.folder.read(name, self._document.size + 1):
             digest.update(piece)
         return digest.hexdigest() == self._document.sha256
 
@@ -90,6 +90,15 @@ class SmbPublication:
         held.flush()
         held.close()
         self._file = None
+
+    def require_number(self, name: str, number: int) -> None:
+        """Look whether the name still is that of the file that was written (a number of 0 proves nothing).
+
+        :raises FileNotFoundError: another server gave it to a file of its own at the same moment.
+        """
+        found = self.folder.status(name)
+        if found is None or (number and found.number and found.number != number):
+            raise FileNotFoundError(f"{name} was replaced by somebody else at once")
 
     def discard(self) -> None:
         """Remove the temporary file that is held, if there is one."""

@@ -13,6 +13,7 @@ import select
 import socket
 import struct
 import threading
+import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
@@ -222,15 +223,35 @@ class SafeConnection(Connection):  # type: ignore[misc] # the library has no typ
         timeout: float | None = None,
         resolve_symlinks: bool = False,
     ) -> SMB2HeaderResponse:
-        """Wait for an answer, but not for ever; a symbolic link is never followed for the server."""
+        """Wait for an answer, but not for ever; a symbolic link is never followed for the server.
+
+        A server that says again and again that it is still at it (STATUS_PENDING) gets no more time by that.
+        """
         del resolve_symlinks
-        return super().receive(request, wait, timeout or self._answer_seconds, False)
+        end = time.monotonic() + (timeout or self._answer_seconds)
+        while request.response_event.wait(max(end - time.monotonic(), 0.0)):
+            with request.response_event_lock:
+                answer = request.response
+                if not wait or answer is None or answer["status"].get_value() != NtStatus.STATUS_PENDING:
+                    break
+                if self.is_open:
+                    request.response_event.clear()
+                    continue
+            break
+        else:
+            raise SMBException(f"timeout: no answer within {timeout or self._answer_seconds} seconds")
+        # What the library waits for is there, or will never be.
+        return super().receive(request, wait, 1.0, False)
 
     def verify_signature(self, header: SMB2HeaderResponse, session_id: int, force: bool = False) -> None:
         """Refuse an answer that does not prove to be the server's ([MS-SMB2] 3.2.5.1.3).
 
-        The library verifies a signature where there is one. Who sits on the line could leave it out.
+        The library verifies a signature where there is one. Who sits on the line could leave it out, or say
+        that it answers a request to log on, which needs none.
         """
+        request = self.outstanding_requests.get(header["message_id"].get_value())
+        if request is not None and (header["command"].get_value() != request.message["command"].get_value()):
+            raise Unprotected("an answer came to something that was not asked")
         session = self.session_table.get(session_id)
         exempt = (
             header["message_id"].get_value() == _UNSOLICITED
