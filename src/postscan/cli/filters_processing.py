@@ -33,6 +33,7 @@ def workers_of(loaded: LoadedSettings) -> WorkerPool:
             at_once=said.workers or None,
             limits=_limits(said),
             max_pixels=said.megapixels * _MEGA,
+            readable=(loaded.settings.server.data / "spool",),
             packages=sorted(
                 {
                     point.module.partition(".")[0]

@@ -32,7 +32,7 @@ from postscan.filters.contract import (
 )
 from postscan.filters.probe_page import probe_page
 from postscan.filters.work_failures import processing_failure
-from postscan.filters.workers import WorkerPool, made_file
+from postscan.filters.workers import WorkerPool, made_file, said_count, said_text
 from postscan.soap.names import ASSEMBLE
 
 if TYPE_CHECKING:
@@ -209,12 +209,13 @@ def _read(
                     format=_FORMATS[config.output],
                     sources=tuple(source for document in took for source in as_it_is(document).sources),
                     name=took[0].name,
-                    pages=int(one["pages"]),
+                    pages=said_count(one["pages"]),
                 )
             )
             if one["unproven"]:
-                warnings.append(f"nobody can tell whether all pages are PDF/A-2b: {one['unproven']}")
-        refused = [(known[one["id"]], str(one["why"])) for one in said["refused"]]
+                unproven = said_text(one["unproven"])
+                warnings.append(f"nobody can tell whether all pages are PDF/A-2b: {unproven}")
+        refused = [(known[one["id"]], said_text(one["why"])) for one in said["refused"]]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise WorkFailed("the work said something that is not understood") from error
     if not made and not refused:

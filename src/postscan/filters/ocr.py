@@ -39,7 +39,7 @@ from postscan.filters.contract import (
 from postscan.filters.ocr_tools import OcrTools, look
 from postscan.filters.probe_page import probe_page
 from postscan.filters.work_failures import processing_failure
-from postscan.filters.workers import WorkerPool, made_file
+from postscan.filters.workers import WorkerPool, made_file, said_count
 from postscan.soap.names import OCR
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ class _Reading:
             _PREPARE, arguments, folder=self._folder, limits=self._settings.limits
         )
         try:
-            is_pdf, pages, drawn = bool(said["is_pdf"]), int(said["pages"]), bool(said["drawn"])
+            is_pdf, pages, drawn = bool(said["is_pdf"]), said_count(said["pages"]), bool(said["drawn"])
         except (KeyError, TypeError, ValueError) as error:
             raise WorkFailed("the work said something that is not understood") from error
         if is_pdf and not self._settings.device_pdf and not (drawn and _made_here(document)):
@@ -298,7 +298,7 @@ class _Reading:
             on_progress=on_progress,
         )
         try:
-            return made_file(made), int(said["unread"])
+            return made_file(made), said_count(said["unread"])
         except (KeyError, TypeError, ValueError) as error:
             raise WorkFailed("the work said something that is not understood") from error
 

@@ -1,7 +1,8 @@
 """A worker process: ``python -m postscan.filters.worker_main`` (started by ``workers``, and by nothing else).
 
 Two processes, in fact. The first only waits: it tells how the second ended, and ends it with everything
-that it started when the server dies. The second has its limits before it loads anything that decodes.
+that it started when the server dies. The second has its limits, and walls around it (``worker_walls``),
+before it loads anything that decodes.
 
 On standard input comes the order, one JSON object; on what was standard output go JSON objects, one a line,
 each with one key: ``isolation``, ``progress``, and at last ``result``, ``refused``, ``limit``, ``no-room``,
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from postscan.core.errors import PostscanError
+from postscan.filters.worker_walls import close_in, documents_of
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -176,6 +178,8 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         _limit_self(order["limits"], order["nice"])
+        readable = documents_of(order["arguments"], [Path(one).resolve() for one in order["readable"]])
+        _tell(channel, "isolation", close_in(Path.cwd(), readable))
         _work(order, channel)
 
 

@@ -36,8 +36,11 @@ _TASK: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.AS
 _OUR_FILTERS: Final = "postscan.filters"
 _LONGEST_LINE: Final = 8 * 1024 * 1024
 _KEPT_WORDS: Final = 8 * 1024
-# What administrators may have set for Tesseract and Ghostscript; the rest of the environment stays here.
-_HANDED_ON: Final = ("PATH", "TZ", "TESSDATA_PREFIX", "GS_LIB", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
+_KEPT_NAME: Final = 32
+_LONGEST_TEXT: Final = 1_000
+_MOST: Final = 10**9
+# What administrators may have set for Tesseract and fonts; the rest of the environment stays here.
+_HANDED_ON: Final = ("PATH", "TZ", "TESSDATA_PREFIX", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
 _SECONDS_TO_END: Final = 10.0
 _LIMIT_WORDS: Final = {
     "seconds": "took longer than {seconds:,.0f} s",
@@ -76,7 +79,8 @@ class WorkerSettings:
 
     ``packages`` name the packages, besides our own filters, whose functions may be tasks: those that
     registered filters live in. ``max_pixels`` of one page are decoded at most (abuse case 30: 200 megapixels
-    are A4 at 1,400 dpi). ``nice`` is added to the priority number of nice(2).
+    are A4 at 1,400 dpi). ``nice`` is added to the priority number of nice(2). A worker may read the files
+    that its arguments name by absolute paths, only those below the folders ``readable`` if there are any.
     """
 
     at_once: int | None = None
@@ -84,6 +88,7 @@ class WorkerSettings:
     max_pixels: int = 200_000_000
     packages: Sequence[str] = ()
     nice: int = 10
+    readable: Sequence[Path] = ()
 
 
 class WorkerPool:
@@ -92,7 +97,7 @@ class WorkerPool:
     def __init__(self, settings: WorkerSettings | None = None) -> None:
         self._settings = settings or WorkerSettings()
         self._turns = _Turns(self._settings.at_once or _processors())
-        self._told_of_network = False
+        self._missing_told: set[str] = set()
 
     async def run(
         self,
@@ -123,9 +128,10 @@ class WorkerPool:
                     "limits": asdict(used),
                     "nice": self._settings.nice,
                     "max_pixels": self._settings.max_pixels,
+                    "readable": [str(one) for one in self._settings.readable],
                     "parent": os.getpid(),
                 }
-                worker = _Worker(task, used, on_progress, self._network)
+                worker = _Worker(task, used, on_progress, self._isolation)
                 return await worker.run(json.dumps(order).encode(), folder, _environment(Path(own)))
 
     def _check(self, task: str) -> None:
@@ -134,13 +140,14 @@ class WorkerPool:
         if not _TASK.fullmatch(task) or not any(f"{module}.".startswith(f"{one}.") for one in allowed):
             raise ValueError(f"{task!r} is no task of a registered filter")
 
-    def _network(self, isolation: Mapping[str, JsonValue]) -> None:
-        if not self._told_of_network and not all(isolation.values()):
-            self._told_of_network = True
-            missing = ", ".join(sorted(name for name, there in isolation.items() if not there))
+    def _isolation(self, isolation: Mapping[str, JsonValue]) -> None:
+        missing = {str(name)[:_KEPT_NAME] for name, there in isolation.items() if not there}
+        if not missing <= self._missing_told and len(self._missing_told) < _KEPT_NAME:
+            self._missing_told |= missing
             _log.warning(
-                "workers run with less isolation than possible: this system grants no namespaces",
-                missing=missing,
+                "workers run with less isolation than possible: this system does not grant all that it takes"
+                " (namespaces, Landlock, filters of system calls)",
+                missing=", ".join(sorted(missing)),
             )
 
 
@@ -156,6 +163,26 @@ def made_file(path: Path) -> Path:
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
         raise WorkFailed(f"the work left something at {path.name} that is no file of its own")
     return path
+
+
+def said_text(value: object) -> str:
+    """Return a text out of a worker's answer, as much of it as people read, on one line.
+
+    :raises ValueError: it is no text.
+    """
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return "".join(one if one.isprintable() else " " for one in value[:_LONGEST_TEXT])
+
+
+def said_count(value: object) -> int:
+    """Return a count out of a worker's answer, such as that of pages.
+
+    :raises ValueError: it is none.
+    """
+    if not isinstance(value, int) or not 0 <= value <= _MOST:
+        raise ValueError("no count")
+    return value
 
 
 class _Turns:
@@ -275,19 +302,19 @@ class _Worker:
     def _hear(self, kind: str, value: Any) -> None:
         """Take note of a message that is no result; raises WorkFailed for one that ends the work."""
         match kind, value:
-            case "progress", [int(done), int(total)]:
+            case "progress", [int(done), int(total)] if 0 <= done <= _MOST and 0 <= total <= _MOST:
                 if self._on_progress is not None:
                     self._on_progress(done, total)
             case "isolation", dict():
                 self._on_isolation(value)
             case "refused", [str(text), str(advice)]:
-                raise TaskRefused(text, advice=advice or None)
+                raise TaskRefused(said_text(text), advice=said_text(advice) or None)
             case "limit", str(limit) if limit in _LIMIT_WORDS:
                 raise self._over(limit)
             case "no-room", None:
                 raise NoRoom("the spool's disk is full")
             case "failed", str(text):
-                raise WorkFailed(f"the work failed: {text}")
+                raise WorkFailed(f"the work failed: {said_text(text)}")
             case "died", int(number):
                 raise self._died(number)
             case _:
@@ -340,10 +367,14 @@ async def _gone(process: asyncio.subprocess.Process, listening: asyncio.Task[Non
 
 def _message(line: bytes) -> tuple[str, Any]:
     try:
-        [[kind, value]] = json.loads(line).items()
+        [[kind, value]] = json.loads(line, parse_constant=_refuse_constant).items()
     except (ValueError, AttributeError, RecursionError) as error:
         raise WorkFailed("the work said something that is not understood") from error
     return kind, value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _environment(own: Path) -> dict[str, str]:

@@ -233,22 +233,19 @@ async def test_no_function_but_of_registered_filters_is_a_task(bench: MemoryBenc
 
 async def test_no_more_run_at_once_than_the_settings_say_and_jobs_take_turns(tmp_path: Path) -> None:
     pool = WorkerPool(WorkerSettings(at_once=1, packages=("support",)))
-    log = tmp_path / "log"
+    order: list[Any] = []
+
+    async def one(job: str, number: int) -> None:
+        arguments = {"file": "log", "name": f"{job}{number}"}
+        order.append(await pool.run("support.tasks:mark", arguments, folder=tmp_path / job))
 
     async def work(job: str, count: int) -> None:
-        folder = tmp_path / job
-        folder.mkdir()
-        await asyncio.gather(
-            *(
-                pool.run("support.tasks:mark", {"file": str(log), "name": f"{job}{n}"}, folder=folder)
-                for n in range(count)
-            )
-        )
+        (tmp_path / job).mkdir()
+        await asyncio.gather(*(one(job, number) for number in range(count)))
 
     long = asyncio.ensure_future(work("a", 4))
-    await until(log.exists)
+    await until(lambda: bool(order))
     await asyncio.gather(long, work("b", 1))
-    order = log.read_text(encoding="ascii").split()
     assert order.index("b0") < order.index("a3")
     assert sorted(order) == ["a0", "a1", "a2", "a3", "b0"]
 

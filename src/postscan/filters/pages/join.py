@@ -154,7 +154,7 @@ def _write(runs: Sequence[_Run], path: Path, labels: Labels) -> None:
     qpdf joins them, not pikepdf, which would hold all of their images in memory at once.
     """
     joined = path.with_name("joined.pdf")
-    arguments = ["qpdf", "--empty", "--warning-exit-0", "--no-warn", "--pages"]
+    arguments = ["qpdf", "--empty", "--deterministic-id", "--warning-exit-0", "--no-warn", "--pages"]
     for run in runs:
         arguments += [str(run.path), f"{run.first + 1}-{run.end}"]
     try:
@@ -179,7 +179,8 @@ def _write(runs: Sequence[_Run], path: Path, labels: Labels) -> None:
             _make_archival(made)
         _label(made, labels, drawn=all(run.drawn for run in runs))
         with path.open("wb") as file:
-            made.save(file, min_version="1.7")
+            # An identifier of what it holds, so that the same pages make the same octets after a crash.
+            made.save(file, min_version="1.7", deterministic_id=True)
     joined.unlink()
 
 
@@ -194,9 +195,10 @@ def _join_failure(joined: Path, error: Exception) -> Exception:
 
 
 def _disarm(page: pikepdf.Page) -> None:
-    """Take away what a page could do by itself: scans are looked at."""
-    if "/AA" in page.obj:
-        del page.obj["/AA"]
+    """Take away what a page could do by itself, and files that hang on it: scans are looked at."""
+    for key in ("/AA", "/AF"):
+        if key in page.obj:
+            del page.obj[key]
     notes = page.obj.get("/Annots")
     if isinstance(notes, pikepdf.Array):
         kept = [note for note in notes if isinstance(note, pikepdf.Dictionary) and _is_harmless(note)]
@@ -208,7 +210,11 @@ def _disarm(page: pikepdf.Page) -> None:
 
 def _is_harmless(note: pikepdf.Dictionary) -> bool:
     action = note.get("/A")
-    if "/AA" in note or note.get("/Subtype") in ("/FileAttachment", "/RichMedia", "/Movie", "/Screen", "/3D"):
+    if (
+        "/AA" in note
+        or "/AF" in note
+        or note.get("/Subtype") in ("/FileAttachment", "/RichMedia", "/Movie", "/Screen", "/3D")
+    ):
         return False
     return action is None or (
         isinstance(action, pikepdf.Dictionary)

@@ -84,6 +84,8 @@ class PartMaker:
             for sheet in sheets_of(document, found):
                 self._count(1)
                 ready = self._fitting(sheet)
+                if self._archival and min(_size_in_points(ready)) < _SHORTEST:
+                    raise PageError(f"{document.words} has a page whose sides differ too much for PDF/A")
                 self._waiting.append((document, ready))
                 self._weight += ready.weight
                 if self._weight >= _OCTETS_A_PART or len(self._waiting) >= _SHEETS_A_PART:
