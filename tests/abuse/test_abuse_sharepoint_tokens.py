@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from postscan.filters.entra.failures import TokenError, TokenTrouble
 from postscan.filters.sharepoint.address import parse_origin
 from postscan.filters.sharepoint.bearer import BearerAuth
 from postscan.filters.sharepoint.connection import HttpSite
@@ -92,17 +93,17 @@ class TestRedirects:
         self, at: Visit, canary: Server, method: str, part: str
     ) -> None:
         redirect(at, method, part, f"{canary.origin}/token", 307)
-        with pytest.raises(LibraryError) as caught:
+        with pytest.raises(TokenError) as caught:
             await at.tokens.token("https://graph.example.com")
-        assert caught.value.trouble in (Trouble.REDIRECTED, Trouble.UNREADABLE)
+        assert caught.value.trouble in (TokenTrouble.REDIRECTED, TokenTrouble.UNREADABLE)
 
     async def test_case_37_the_authority_names_no_other_place_for_the_assertion(
         self, at: Visit, canary: Server
     ) -> None:
         at.stub.authority.redirect_token_to = f"{canary.origin}/{'1' * 8}/token"
-        with pytest.raises(LibraryError, match="is not the authority of the settings") as caught:
+        with pytest.raises(TokenError, match="is not the authority of the settings") as caught:
             await at.tokens.token("https://graph.example.com")
-        assert caught.value.trouble is Trouble.REDIRECTED
+        assert caught.value.trouble is TokenTrouble.REDIRECTED
 
     async def test_case_37_a_fragment_is_sent_nowhere_else(self, at: Visit, canary: Server) -> None:
         redirect(at, "PUT", "upload", f"{canary.origin}/up", 307)

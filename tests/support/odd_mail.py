@@ -7,7 +7,11 @@ import re
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
+
+from postscan.filters.email.settings import Security
+from support.mail import Authority, MailSite, settings_of
 
 MUTE = "mute"
 """Never answer."""
@@ -136,3 +140,15 @@ class OddMailServer:
                     return answer
                 return answer.pop(0) if answer else None
         return None
+
+
+def odd_site(folder: Path, server: OddMailServer, **changes: Any) -> MailSite:
+    """Return a job whose mail goes to the odd server, without TLS and account."""
+
+    class Place:
+        host = "127.0.0.1"
+        port = server.port
+
+    nobody = Authority(folder, folder, folder)
+    values = {"security": Security.NONE, "account": "", "timeout_seconds": 20.0, "ca": None} | changes
+    return MailSite(folder, settings_of(Place, nobody, **values))  # type: ignore[arg-type]  # host and port

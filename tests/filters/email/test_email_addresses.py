@@ -16,7 +16,9 @@ from postscan.filters.email.addresses import (
 )
 
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
-LOCAL = st.from_regex(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,20}(\.[A-Za-z0-9_-]{1,10}){0,2}", fullmatch=True)
+LOCAL = st.from_regex(
+    r"[A-Za-z0-9][A-Za-z0-9#$&'*+/=?^_`{}~-]{0,20}(\.[A-Za-z0-9_-]{1,10}){0,2}", fullmatch=True
+)
 
 
 @pytest.mark.parametrize(

@@ -13,23 +13,10 @@ import pytest
 
 from postscan.contracts.keywords import FilterStateReason
 from postscan.filters.contract import DeliveryError
-from postscan.filters.email.settings import Security
 from support.delivery import MemoryLedger
-from support.mail import ALICE, BOB, Authority, MailSite, attachments, instructions, settings_of
-from support.odd_mail import DROP, MUTE, OddMailServer
+from support.mail import ALICE, BOB, MailSite, attachments, instructions
+from support.odd_mail import DROP, MUTE, OddMailServer, odd_site
 from testservers.mailserver import MailServer
-
-
-def odd_site(folder: Path, server: OddMailServer, **changes: Any) -> MailSite:
-    """Return a job whose mail goes to the odd server, without TLS and account."""
-
-    class Place:
-        host = "127.0.0.1"
-        port = server.port
-
-    nobody = Authority(folder, folder, folder)
-    values = {"security": Security.NONE, "account": "", "timeout_seconds": 20.0, "ca": None} | changes
-    return MailSite(folder, settings_of(Place, nobody, **values))  # type: ignore[arg-type]  # host and port
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
+import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -201,6 +203,47 @@ class TestRefusals:
         with pytest.raises(TokenError) as caught:
             await at.tokens.token(GRAPH)
         assert caught.value.trouble is TokenTrouble.UNREADABLE
+
+    @pytest.mark.parametrize("part", [DISCOVERY, TOKEN])
+    async def test_a_compressed_bomb_is_not_unpacked(self, at: Visit, part: str) -> None:
+        bomb = gzip.compress(b" " * (200 << 20))
+
+        async def answer(_: web.Request) -> web.StreamResponse:
+            return web.Response(body=bomb, headers={"Content-Encoding": "gzip"})
+
+        at.stub.faults.append(Fault("GET" if part == DISCOVERY else "POST", part, answer))
+        tracemalloc.start()
+        with pytest.raises(TokenError) as caught:
+            await at.tokens.token(GRAPH)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert caught.value.trouble is TokenTrouble.UNREADABLE
+        assert peak < 40 << 20
+
+    @pytest.mark.parametrize("lifetime", ["1e400", "NaN", "-1", '"x"', "null", "9" * 400, "true", "[]"])
+    async def test_a_token_with_an_odd_lifetime_is_taken_or_told_of(self, at: Visit, lifetime: str) -> None:
+        async def answer(_: web.Request) -> web.StreamResponse:
+            return web.Response(text=f'{{"access_token": "abc", "expires_in": {lifetime}}}')
+
+        at.stub.faults.append(Fault("POST", TOKEN, answer))
+        found = await asyncio.gather(at.tokens.token(GRAPH), return_exceptions=True)
+        told = [one.trouble if isinstance(one, TokenError) else one for one in found]
+        assert told in ([Secret("abc")], [TokenTrouble.UNREADABLE])
+
+    async def test_many_who_wait_for_a_mute_authority_wait_once(self, at: Visit) -> None:
+        asked = 0
+
+        async def silence(_: web.Request) -> web.StreamResponse:
+            nonlocal asked
+            asked += 1
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        at.stub.faults += [Fault("GET", DISCOVERY, silence) for _ in range(20)]
+        tokens = EntraTokens(at.app(), context=at.tls, seconds=0.5)
+        ended = await asyncio.gather(*(tokens.token(GRAPH) for _ in range(20)), return_exceptions=True)
+        assert {one.trouble for one in ended if isinstance(one, TokenError)} == {TokenTrouble.AWAY}
+        assert asked == 1
 
     async def test_an_authority_that_says_nothing_is_not_waited_for(self, at: Visit) -> None:
         async def silence(_: web.Request) -> web.StreamResponse:

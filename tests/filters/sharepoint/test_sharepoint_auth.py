@@ -7,6 +7,7 @@ import logging
 import os
 import ssl
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from postscan.filters.sharepoint.auth import BasicAuth, KerberosAuth, NtlmAuth
 from postscan.filters.sharepoint.connection import HttpSite
 from postscan.filters.sharepoint.refused_password import RefusedPassword
 from support.clock import FakeClock
+from support.delivery import MemoryLedger
 from support.domain import Domain
 from support.libraries import LibrarySite, basic, nobody, ntlm, site_of
 from testdomain.facts import ADDRESS, SCAN_SERVER, SERVICE
@@ -133,12 +135,34 @@ async def test_a_password_that_was_refused_is_not_tried_again_by_the_next_job(
     assert "refused before" not in await refusal()
     assert "is not tried again for 10 min" in await refusal()
     await logged(web, 1)
+    with pytest.raises(DeliveryError) as waits:
+        await site.deliver(site.document())
+    assert waits.value.transient
+    assert waits.value.retry_after == timedelta(seconds=600)
     clock.advance(601)
     assert "refused before" not in await refusal()
     await logged(web, 2)
     password[0] = PASSWORD
     await site.deliver(site.document())
     assert list(web.stored()) == [NAME]
+
+
+@pytest.mark.parametrize(("logon", "requests"), [(Logon.BASIC, 1), (Logon.NTLM, 3)], ids=["basic", "ntlm"])
+async def test_a_wrong_password_is_tried_once_however_many_jobs_begin_at_once(
+    web: WebServer, spoken: Callable[..., LibrarySite], logon: Logon, requests: int
+) -> None:
+    refused = RefusedPassword()
+    way = BasicAuth if logon is Logon.BASIC else NtlmAuth
+    account = ACCOUNT if logon is Logon.BASIC else f"{NTLM_DOMAIN}\\{ACCOUNT}"
+    site = spoken(logon, lambda origin: way(origin, account, Secret(WRONG), refused))
+    document = site.document()
+
+    ended = await asyncio.gather(
+        *(site.deliver(document, ledger=MemoryLedger()) for _ in range(50)), return_exceptions=True
+    )
+
+    await logged(web, requests)
+    assert [one.transient for one in ended if isinstance(one, DeliveryError)] == [False] + [True] * 49
 
 
 async def test_whoever_does_not_log_on_is_refused(spoken: Callable[..., LibrarySite]) -> None:

@@ -267,8 +267,8 @@ class TestSessions:
 
     @pytest.mark.parametrize(
         "ranges",
-        [[], ["x"], [7], "0-", None, ["99999999999-"], ["-5"]],
-        ids=["0", "x", "7", "s", "n", "9", "-"],
+        [[], ["x"], [7], "0-", None, ["99999999999-"], ["-5"], [f"{'9' * 5000}-"]],
+        ids=["0", "x", "7", "s", "n", "9", "-", "5000 digits"],
     )
     async def test_a_session_that_tells_no_next_octet_is_told(self, at: Visit, ranges: object) -> None:
         at.stub.fail_next("PUT", "upload", 202, {"nextExpectedRanges": ranges})

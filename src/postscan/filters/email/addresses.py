@@ -3,7 +3,9 @@
 Taken is what RFC 5321 (4.1.2) calls a mailbox, with a local part that needs no quotes and a domain name, and
 with letters of any script in both (RFC 6531). Refused are quoted local parts, address literals, comments,
 display names where none belongs, and whatever holds a control character, white space or one of ``<>``: nobody
-who scans has such an address, and each of them has been a way into somebody else's mail.
+who scans has such an address, and each of them has been a way into somebody else's mail. So are local parts
+with ``%``, ``!`` or ``|``, or that begin with ``/`` or ``-``: some servers read another domain in them
+(``victim%example.org@example.com``: allow_percent_hack of postconf(5)), a program, a file or an option.
 
 A domain of other letters is turned into its ASCII form (IDNA 2008, RFC 5891), which every server takes. A
 local part of other letters has no such form: it needs a server that offers SMTPUTF8.
@@ -24,9 +26,10 @@ MAX_LOCAL_BYTES: Final = 64
 MAX_DOMAIN_BYTES: Final = 255
 MAX_ADDRESS_BYTES: Final = 254
 """The most octets of an address (RFC 5321, 4.5.3.1.3, less the angle brackets)."""
-_MAX_NAME: Final = 200
-# RFC 5322, 3.2.3: atext, without the letters, which may be of any script here.
-_SYMBOLS: Final = frozenset("!#$%&'*+-/=?^_`{|}~")
+MAX_NAME: Final = 200
+"""The most characters of a person's name in a header."""
+# RFC 5322, 3.2.3: atext, without the letters, which may be of any script here, and without what routes.
+_SYMBOLS: Final = frozenset("#$&'*+-/=?^_`{}~")
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _LETTERS: Final = frozenset({"L", "M", "N"})
 
@@ -50,6 +53,10 @@ class MailAddress:
         """Whether only a server with SMTPUTF8 can be told of it."""
         return not self.local.isascii()
 
+    def header(self) -> Address:
+        """Return it as a header takes it."""
+        return Address("", self.local, self.domain)
+
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
@@ -57,10 +64,6 @@ class Mailbox:
 
     address: MailAddress
     name: str = ""
-
-    def header(self) -> Address:
-        """Return it as a header takes it."""
-        return Address(header_text(self.name, _MAX_NAME), self.address.local, self.address.domain)
 
 
 def parse_address(text: str) -> MailAddress:
@@ -145,11 +148,11 @@ def _check_local(local: str, text: str) -> None:
         raise AddressRefused(f"{shown(text)} has more than {MAX_LOCAL_BYTES} octets before the @")
     if local.startswith(".") or local.endswith(".") or ".." in local:
         raise AddressRefused(f"{shown(text)} has a dot in a place where no address has one")
+    if local.startswith(("/", "-")):
+        raise AddressRefused(f"{shown(text)} begins with a character that no address begins with")
     for char in local:
         if char != "." and char not in _SYMBOLS and unicodedata.category(char)[0] not in _LETTERS:
-            raise AddressRefused(
-                f"{shown(text)} has a character before the @ that no address has without quotes"
-            )
+            raise AddressRefused(f"{shown(text)} has a character before the @ that is not taken there")
 
 
 def _ascii_domain(domain: str, text: str) -> str:

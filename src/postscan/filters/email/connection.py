@@ -21,11 +21,12 @@ from postscan.core.secret import Secret
 from postscan.filters.contract import DeliveryError
 from postscan.filters.email.addresses import MailAddress
 from postscan.filters.email.replies import (
+    NO_TLS,
     Reply,
     busy,
-    certificate_trouble,
     not_signed_in,
     refused,
+    tls_trouble,
     unreachable,
     untrusted,
 )
@@ -225,7 +226,7 @@ async def connected(
 async def _start_tls(settings: EmailSettings, smtp: aiosmtplib.SMTP, context: ssl.SSLContext | None) -> None:
     if not smtp.supports_extension("starttls"):
         raise untrusted(
-            settings.place, "it does not offer STARTTLS (or somebody in between takes the offer out)"
+            settings.place, "it does not offer STARTTLS (or somebody in between takes the offer out)", NO_TLS
         )
     await smtp.starttls(tls_context=context)
     # RFC 3207, 4.2: what it said before TLS counts for nothing.
@@ -249,15 +250,15 @@ async def _sign_in(
         secret = settings.password() if settings.password is not None else Secret("")
     except ConfigurationError as error:
         raise not_signed_in(place, f"got no password: {error}", error.what_to_do) from error
-    guard.check(place, secret)
-    try:
-        await sign_in(place, method, Account(settings.account, secret), connection.say)
-    except Refused as error:
-        pause = guard.refused(secret, str(error.reply))
-        failure = not_signed_in(place, f"refuses the account {settings.account}: {error.reply}", ENTER_AGAIN)
-        failure.retry_after = pause
-        raise failure from error
-    guard.accepted()
+    async with guard.turn(place, secret):
+        try:
+            await sign_in(place, method, Account(settings.account, secret), connection.say)
+        except Refused as error:
+            why = f"refuses the account {settings.account}: {error.reply}"
+            failure = not_signed_in(place, why, ENTER_AGAIN)
+            failure.retry_after = guard.refused(secret, str(error.reply))
+            raise failure from error
+        guard.accepted()
     connection.signed_in_by = method
 
 
@@ -300,8 +301,8 @@ def needs_sign_in(reply: Reply) -> bool:
 
 
 def _connection_failure(settings: EmailSettings, error: BaseException) -> DeliveryError:
-    if (trouble := certificate_trouble(error)) is not None:
-        return untrusted(settings.place, trouble)
+    if (trouble := tls_trouble(settings.place, error)) is not None:
+        return trouble
     if isinstance(error, TimeoutError):
         return unreachable(settings.place, f"does not answer within {settings.timeout_seconds:g} seconds")
     cause: BaseException = error

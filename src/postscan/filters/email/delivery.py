@@ -21,6 +21,7 @@ from postscan.filters.email.settings import EmailSettings
 
 _NO_UTF8: Final = Reply(553, "it takes no letters but ASCII before the @ (no SMTPUTF8)")
 _SHOWN: Final = 5
+_MAY_WANT_AN_ACCOUNT: Final = " (it may want an `account` of [email] to sign in first)"
 
 
 class MailRun:
@@ -215,12 +216,13 @@ class MailRun:
 
     def _nobody(self, refusals: Mapping[MailAddress, Reply]) -> DeliveryError:
         told = "; ".join([f"{address}: {reply}" for address, reply in refusals.items()][:_SHOWN])
+        unknown = "" if self._connection.signed_in_by else _MAY_WANT_AN_ACCOUNT
         return DeliveryError(
             f"the mail server {self._settings.place} refuses every recipient" + (f": {told}" if told else ""),
             reason=FilterStateReason.UNABLE_TO_SEND_EMAIL,
             transient=False,
             advice="Correct the addresses in the scan process (or the user's, in the directory), or let the"
-            " mail server take them; then retry the job.",
+            f" mail server take them{unknown}; then retry the job.",
         )
 
     def _raise_failures(self) -> None:

@@ -86,7 +86,9 @@ class EmailFilter:
         """
         wanted = self._job(instructions, job)
         user = job.user_upn or f"{job.user_name}@{job.user_domain}"
-        if not self._hourly.admit(user, job.token, job.created, len(wanted.recipients)):
+        # By destination as well: a process may have several filters of this kind.
+        counted = f"{job.token} {wanted.destination.key}"
+        if not self._hourly.admit(user, counted, job.created, len(wanted.recipients)):
             most = self._settings.max_recipients_per_hour
             raise InstructionsError(
                 f"{job.user_name} has sent mail to {most} recipients within an hour, and that is the most",

@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 
 from postscan.contracts.formats import media_type_of
 from postscan.filters.contract import SpooledDocument
-from postscan.filters.email.addresses import MailAddress, Mailbox, header_text
+from postscan.filters.email.addresses import MAX_NAME, MailAddress, Mailbox, header_text
 from postscan.filters.email.splitting import LINE_OCTETS, encoded_size
 from postscan.filters.failures import spool_failure
 
@@ -35,6 +35,8 @@ PART_OCTETS: Final = 1_600
 # What is read, encoded and handed to the connection at a time: bounds the memory a message takes.
 _READ: Final = LINE_OCTETS * 4_096
 _LINE: Final = 76
+_WORD_OCTETS: Final = 45
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9]+( [A-Za-z0-9]+)*", re.ASCII)
 _UNCLEAN: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)|\0|[^\r\n]{999}")
 _Rules: TypeAlias = "policy.EmailPolicy[EmailMessage]"
 _DOT: Final = re.compile(rb"(?m)^\.")
@@ -127,16 +129,16 @@ def _addresses(envelope: Envelope) -> list[MailAddress]:
 
 def _headers(envelope: Envelope, subject: str, boundary: str, rules: _Rules) -> bytes:
     message = EmailMessage(policy=rules)
-    message["From"] = envelope.sender.header()
-    message["To"] = tuple(Mailbox(address).header() for address in envelope.to)
-    if envelope.reply_to is not None:
-        message["Reply-To"] = envelope.reply_to.header()
+    message["To"] = tuple(address.header() for address in envelope.to)
     message["Subject"] = header_text(subject, MAX_SUBJECT)
     message["Date"] = envelope.date
     message["Auto-Submitted"] = "auto-generated"
     message["MIME-Version"] = "1.0"
     message["Content-Type"] = f'multipart/mixed; boundary="{boundary}"'
-    written = b"".join(rules.fold_binary(name, value) for name, value in message.raw_items())
+    written = _mailbox("From", envelope.sender)
+    if envelope.reply_to is not None:
+        written += _mailbox("Reply-To", envelope.reply_to)
+    written += b"".join(rules.fold_binary(name, value) for name, value in message.raw_items())
     # These are ASCII without spaces, and folding would only spoil long ones.
     ours = (
         f"Message-ID: <{envelope.message_id}>\r\n"
@@ -144,6 +146,31 @@ def _headers(envelope: Envelope, subject: str, boundary: str, rules: _Rules) -> 
         f"{PART_HEADER}: {envelope.part}/{envelope.parts}\r\n"
     )
     return written + ours.encode() + b"\r\n"
+
+
+def _mailbox(header: str, mailbox: Mailbox) -> bytes:
+    """Return a header with a name and an address.
+
+    Not by the standard library: where it folds, it takes the quotes from around a name (in Python 3.11), and
+    what is in the name becomes addresses. A name of more than plain words is encoded (RFC 2047) as a whole.
+    """
+    name = header_text(mailbox.name, MAX_NAME)
+    if not name:
+        return f"{header}: {mailbox.address}\r\n".encode()
+    if _PLAIN_NAME.fullmatch(name):
+        return f"{header}: {name} <{mailbox.address}>\r\n".encode()
+    return "\r\n ".join([f"{header}:", *_encoded_words(name), f"<{mailbox.address}>\r\n"]).encode()
+
+
+def _encoded_words(text: str) -> Iterator[str]:
+    """Return a text as encoded words of at most 75 characters, each of whole characters (RFC 2047, 5)."""
+    octets = b""
+    for character in (*text, ""):
+        more = character.encode("utf-8", "replace")
+        if octets and (not more or len(octets) + len(more) > _WORD_OCTETS):
+            yield f"=?utf-8?b?{binascii.b2a_base64(octets, newline=False).decode()}?="
+            octets = b""
+        octets += more
 
 
 def _body(texts: Texts, boundary: str, rules: _Rules) -> bytes:

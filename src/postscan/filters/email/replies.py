@@ -85,14 +85,23 @@ def unreachable(place: str, why: str) -> DeliveryError:
     )
 
 
-def untrusted(place: str, why: str) -> DeliveryError:
+NO_TLS: Final = (
+    'Check `port` and `security` of [email], which belong together (587 with "starttls", 465 with "tls", as a'
+    " rule); the delivery is tried again by itself."
+)
+_UNTRUSTED: Final = (
+    "Name the server as its certificate does (`server` of [email]), and the authority its certificate comes"
+    " from (`ca`); the delivery is tried again by itself."
+)
+
+
+def untrusted(place: str, why: str, advice: str = _UNTRUSTED) -> DeliveryError:
     """Return the failure of a connection that could not be protected."""
     return DeliveryError(
         f"the mail server {place} cannot be trusted: {why}; nothing was sent to it",
         reason=FilterStateReason.INVALID_SMTP_SERVER,
         transient=True,
-        advice="Name the server as its certificate does (`server` of [email]), and the authority its"
-        " certificate comes from (`ca`); the delivery is tried again by itself.",
+        advice=advice,
     )
 
 
@@ -145,13 +154,14 @@ def megabytes(octets: int) -> str:
     return f"{octets / 1_000:.1f} KB" if octets >= 1_000 else f"{octets} octets"
 
 
-def certificate_trouble(error: BaseException | None) -> str | None:
-    """Return what is wrong with the server's TLS, if that is what ``error`` came from."""
+def tls_trouble(place: str, error: BaseException | None) -> DeliveryError | None:
+    """Return the failure of the server's TLS, if that is what ``error`` came from."""
     seen = 0
     while error is not None and seen < 10:
         if isinstance(error, ssl.SSLCertVerificationError):
-            return f"its certificate is not accepted ({error.verify_message})"
+            return untrusted(place, f"its certificate is not accepted ({error.verify_message})")
         if isinstance(error, ssl.SSLError):
-            return f"it does not speak TLS as it should ({error.reason or type(error).__name__})"
+            why = f"it does not speak TLS as it should ({error.reason or type(error).__name__})"
+            return untrusted(place, why, NO_TLS)
         error, seen = error.__cause__ or error.__context__, seen + 1
     return None

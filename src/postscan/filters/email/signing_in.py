@@ -2,7 +2,8 @@
 
 A password that the server did not take is not shown to it again at once: many jobs with a wrong password
 would otherwise lock the account. After a refusal the same password waits a minute, then two, up to an hour;
-another password is tried at once.
+another password is tried at once. Passwords are shown by one connection after the other, never by many at the
+same moment.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from postscan.core.clock import Clock
@@ -21,6 +24,7 @@ from postscan.filters.contract import DeliveryError
 from postscan.filters.email.replies import Reply, busy, not_signed_in
 from postscan.filters.email.scram import ScramClient, ScramError
 from postscan.filters.email.settings import AuthMethod
+from postscan.filters.turns import Turns
 
 Say = Callable[..., Awaitable[Reply]]
 """Sends one command, given as its words, and returns the answer."""
@@ -51,9 +55,16 @@ class RefusalGuard:
         self._said = ""
         self._pause = 0.0
         self._again_at = 0.0
+        # Whatever it was, it is the server's or the account's, and both are the same for all mail.
+        self._turns = Turns(lambda _: True)
 
-    def check(self, place: str, secret: Secret) -> None:
-        """Raise DeliveryError when this secret was refused a short while ago."""
+    @asynccontextmanager
+    async def turn(self, place: str, secret: Secret) -> AsyncIterator[None]:
+        """Surround a sign-in; raises DeliveryError when this secret was refused a short while ago."""
+        async with self._turns.turn(partial(self._check, place, secret)):
+            yield
+
+    def _check(self, place: str, secret: Secret) -> None:
         left = self._again_at - self._clock.monotonic()
         if self._refused != secret or left <= 0:
             return

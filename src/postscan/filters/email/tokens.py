@@ -9,6 +9,7 @@ from postscan.contracts.keywords import FilterStateReason
 from postscan.core.errors import PostscanError
 from postscan.core.secret import Secret
 from postscan.filters.contract import DeliveryError
+from postscan.filters.entra.failures import TokenError
 from postscan.filters.entra.tokens import EntraTokens
 
 EXCHANGE_ONLINE: Final = "https://outlook.office365.com"
@@ -59,9 +60,11 @@ def no_token(error: PostscanError) -> DeliveryError:
 
     Time can heal it in any case: what is wrong with an app is put right in its registration or the settings.
     """
+    pause = error.retry_after if isinstance(error, TokenError) else None
     return DeliveryError(
         f"there is no token to sign in to the mail server with: {error}",
         reason=FilterStateReason.UNABLE_TO_SEND_EMAIL,
         transient=True,
         advice=error.what_to_do,
+        retry_after=pause,
     )

@@ -47,7 +47,7 @@ class ServerWatch:
         try:
             yield
         except DeliveryError as error:
-            if error.reason is FilterStateReason.INVALID_SMTP_SERVER:
-                self._away = error
+            # Any other failure comes from a server that is there.
+            self._away = error if error.reason is FilterStateReason.INVALID_SMTP_SERVER else None
             raise
         self._away = None

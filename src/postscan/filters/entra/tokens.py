@@ -18,17 +18,21 @@ from typing import Final
 import aiohttp
 
 from postscan.core.clock import Clock, SystemClock
+from postscan.core.errors import PostscanError
 from postscan.core.log import get_logger
 from postscan.core.secret import Secret
 from postscan.filters.entra.app import EntraApp
 from postscan.filters.entra.authority_http import AuthorityHttp
 from postscan.filters.entra.failures import TokenError, TokenTrouble, away, refusal, unreadable
+from postscan.filters.turns import Turns
 
 _log = get_logger("filters")
 # What msal raises, on purpose or not, over documents that are none of an authority.
-_OF_MSAL: Final = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_OF_MSAL: Final = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 # A token that ends sooner is renewed, so that none ends amid a request.
 _MARGIN_SECONDS: Final = 300.0
+_LONGEST_SECONDS: Final = 86_400.0
+_OF_ALL: Final = frozenset({TokenTrouble.AWAY, TokenTrouble.THROTTLED, TokenTrouble.UNTRUSTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class EntraTokens:
         self._clock = clock or SystemClock()
         self._seconds = seconds
         self._kept: dict[str, _Token] = {}
-        self._one_at_a_time = asyncio.Lock()
+        self._turns = Turns(_concerns_all)
 
     @property
     def authority(self) -> str:
@@ -69,18 +73,23 @@ class EntraTokens:
 
         :raises TokenError: the authority refused, or cannot be reached.
         """
-        async with self._one_at_a_time:
-            kept = self._kept.get(resource)
-            if kept is None or self._clock.monotonic() >= kept.renew_at:
-                kept = await self._acquire(resource)
-                self._kept[resource] = kept
-            return kept.value
+        if (kept := self._fresh(resource)) is not None:
+            return kept
+        async with self._turns.turn():
+            if (kept := self._fresh(resource)) is not None:
+                return kept
+            acquired = self._kept[resource] = await self._acquire(resource)
+            return acquired.value
 
     def refused(self, resource: str, token: Secret) -> None:
         """Take note that ``resource`` no longer takes ``token``, so that the next one is another."""
         kept = self._kept.get(resource)
         if kept is not None and kept.value == token:
             del self._kept[resource]
+
+    def _fresh(self, resource: str) -> Secret | None:
+        kept = self._kept.get(resource)
+        return None if kept is None or self._clock.monotonic() >= kept.renew_at else kept.value
 
     async def _acquire(self, resource: str) -> _Token:
         self._check_certificate()
@@ -93,7 +102,7 @@ class EntraTokens:
         lifetime = answer.get("expires_in")
         if not isinstance(value, str) or not value.isascii() or not value.isprintable() or not value:
             raise refusal(self._app.authority, answer)
-        seconds = float(lifetime) if isinstance(lifetime, int | float) else 0.0
+        seconds = _seconds_of(lifetime)
         _log.info("got a token", authority=self._app.authority, resource=resource, seconds=int(seconds))
         return _Token(Secret(value), self._clock.monotonic() + seconds - min(_MARGIN_SECONDS, seconds / 5))
 
@@ -141,3 +150,14 @@ class EntraTokens:
                 TokenTrouble.REFUSED,
                 advice="Register a new certificate with the app and name it here, then retry the job.",
             )
+
+
+def _concerns_all(error: PostscanError) -> bool:
+    return isinstance(error, TokenError) and error.trouble in _OF_ALL
+
+
+def _seconds_of(lifetime: object) -> float:
+    """Return how long a token lasts; no time at all where the authority does not say it as it should."""
+    if isinstance(lifetime, int | float) and 0 < lifetime < _LONGEST_SECONDS * 365:
+        return min(float(lifetime), _LONGEST_SECONDS)
+    return 0.0

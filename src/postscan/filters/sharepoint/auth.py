@@ -54,13 +54,13 @@ class BasicAuth:
 
     async def log_on(self, connection: SmallRequests) -> None:
         """Prove the password on a small request, so that no document is sent with a wrong one."""
-        self._refused.check(self._account, self._password)
-        answer = await connection.ask(await self.headers())
-        if answer.status == 401:
-            if answer.challenges and "basic" not in answer.schemes:
-                raise _no_way("basic", answer)
-            self._refused.refuse(self._password)
-            raise _wrong(self._account)
+        async with self._refused.turn(self._account, self._password):
+            answer = await connection.ask(await self.headers())
+            if answer.status == 401:
+                if answer.challenges and "basic" not in answer.schemes:
+                    raise _no_way("basic", answer)
+                self._refused.refuse(self._password)
+                raise _wrong(self._account)
 
     async def headers(self) -> Mapping[str, str]:
         """Return the credentials."""
@@ -124,7 +124,10 @@ class NtlmAuth(NegotiatedAuth):
 
     async def log_on(self, connection: SmallRequests) -> None:
         """Prove the connection in three small requests."""
-        self._refused.check(self._account, self._password)
+        async with self._refused.turn(self._account, self._password):
+            await self._prove(connection)
+
+    async def _prove(self, connection: SmallRequests) -> None:
         answer = await connection.ask({})
         offered = answer.schemes
         if answer.status == 401 and not offered & {"ntlm", "negotiate"}:
@@ -192,8 +195,6 @@ class KerberosAuth(NegotiatedAuth):
 
     async def log_on(self, connection: SmallRequests) -> None:
         """Prove who we are, and who the server is, and find out for how long that holds."""
-        if self._password is not None:
-            self._refused.check(self._account, self._password)
         answer = await connection.ask({})
         self._binding = self._bindings(answer)
         anybody = answer.status != 401
@@ -229,13 +230,19 @@ class KerberosAuth(NegotiatedAuth):
         return False
 
     async def _first_token(self) -> tuple[spnego.ContextProxy, bytes | None]:
-        try:
-            context = await asyncio.to_thread(self._context)
-            return context, await self._step(context, None)
-        except LibraryError as error:
-            if self._password is not None and error.trouble is Trouble.WRONG_CREDENTIALS:
-                self._refused.refuse(self._password)
-            raise
+        if self._password is None:
+            return await self._begun()
+        async with self._refused.turn(self._account, self._password):
+            try:
+                return await self._begun()
+            except LibraryError as error:
+                if error.trouble is Trouble.WRONG_CREDENTIALS:
+                    self._refused.refuse(self._password)
+                raise
+
+    async def _begun(self) -> tuple[spnego.ContextProxy, bytes | None]:
+        context = await asyncio.to_thread(self._context)
+        return context, await self._step(context, None)
 
     def _context(self) -> spnego.ContextProxy:
         """Return a new context; blocks, as it may ask the key distribution centre for a ticket."""

@@ -49,7 +49,7 @@ class SiteLimits:
     """How long a site may take.
 
     ``connect_seconds`` with TLS; ``answer_seconds`` for an answer to begin, or to go on. A document may take
-    as long as ``slowest`` octets a second allow, besides.
+    as long as ``slowest`` octets a second allow, besides, in either direction.
     """
 
     connect_seconds: float = 15.0
@@ -129,7 +129,7 @@ class HttpSite:
             if response.status != 200:
                 answer = await self._whole(response, 64 * 1024)
                 raise status_error(self._checked(answer), "reading a file back")
-            yield response.content.iter_chunked(CHUNK)
+            yield self._steadily(response)
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -187,6 +187,18 @@ class HttpSite:
             )
         return answer
 
+    async def _steadily(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """Return an answer of any length in chunks, unless it comes too slowly to end in a useful time."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + self._limits.answer_seconds
+        while True:
+            async with asyncio.timeout_at(ends):
+                chunk = await response.content.read(CHUNK)
+            if not chunk:
+                return
+            ends += len(chunk) / self._limits.slowest
+            yield chunk
+
     @asynccontextmanager
     async def _exchange(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | FilePart | None
@@ -196,10 +208,7 @@ class HttpSite:
         length = body.length if isinstance(body, FilePart) else 0
         total = limits.connect_seconds + limits.answer_seconds + length / limits.slowest
         timeout = aiohttp.ClientTimeout(
-            # What is downloaded may take as long as it likes, as long as it goes on.
-            total=None if method == "GET" else total,
-            sock_connect=limits.connect_seconds,
-            sock_read=limits.answer_seconds,
+            total=None, sock_connect=limits.connect_seconds, sock_read=limits.answer_seconds
         )
         with contextlib.ExitStack() as opened:
             data: bytes | AsyncIterator[bytes] | None
@@ -212,21 +221,24 @@ class HttpSite:
             else:
                 data = body
             try:
-                async with self._opened().request(
-                    method,
-                    URL(f"{self.origin}{path}", encoded=True),
-                    headers=headers,
-                    data=data,
-                    allow_redirects=False,
-                    timeout=timeout,
-                ) as response:
+                # Not by aiohttp, whose total would count what is downloaded as well (see _steadily).
+                async with asyncio.timeout(total):
+                    response = await self._opened().request(
+                        method,
+                        URL(f"{self.origin}{path}", encoded=True),
+                        headers=headers,
+                        data=data,
+                        allow_redirects=False,
+                        timeout=timeout,
+                    )
+                async with response:
                     yield response
             except (aiohttp.ClientError, TimeoutError, ssl.SSLError, OSError) as error:
                 raise network_failure(error, self.origin) from error
 
     async def _whole(self, response: aiohttp.ClientResponse, most: int) -> Answer:
         content = bytearray()
-        async for piece in response.content.iter_chunked(CHUNK):
+        async for piece in self._steadily(response):
             content += piece
             if len(content) > most:
                 raise LibraryError(f"{self.origin} answers with more than {most} octets", Trouble.UNREADABLE)

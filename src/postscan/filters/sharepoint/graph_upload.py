@@ -23,6 +23,7 @@ UNIT: Final = 320 * 1024
 """Every fragment but the last is a multiple of so many octets."""
 _FRAGMENT: Final = 32 * UNIT
 _MOST_NOTE: Final = 4000
+_MOST_DIGITS: Final = 20
 # How often one attempt goes on by itself without a single octet more having arrived; the runner's own clock
 # takes over then.
 _IDLE_TRIES: Final = 2
@@ -169,7 +170,8 @@ class SessionUpload:
         ranges = json_object(answer, self._doing).get("nextExpectedRanges")
         first = ranges[0] if isinstance(ranges, list) and ranges else None
         start = first.partition("-")[0] if isinstance(first, str) else ""
-        if not (start.isascii() and start.isdigit()) or int(start) > self._upload.size:
+        is_number = start.isascii() and start.isdigit() and len(start) < _MOST_DIGITS
+        if not is_number or int(start) > self._upload.size:
             raise LibraryError(f"{self._doing}: the session tells no next octet", Trouble.UNREADABLE)
         return int(start)
 

@@ -35,6 +35,8 @@ class Trouble(Enum):
 
     WRONG_CREDENTIALS = auto()
     """401 although we logged on: a password, a ticket or a token was refused."""
+    NOT_TRIED = auto()
+    """The password was refused a short while ago: LibraryError.retry_after says when it is tried again."""
     NO_WAY_TO_LOG_ON = auto()
     """The server offers none of the ways of logging on that are allowed for it, or we have no ticket."""
     DENIED = auto()

@@ -34,6 +34,12 @@ _MEANINGS: Final[Mapping[Trouble, _Meaning]] = MappingProxyType(
             "Correct the account and its password (keytab, or certificate) in the settings of this site, then"
             " retry the job. It is not tried again by itself, as wrong passwords lock accounts.",
         ),
+        Trouble.NOT_TRIED: _Meaning(
+            _DENIED,
+            True,
+            "Correct the account and its password in the settings of this site, or what the account may read;"
+            " the delivery is tried again by itself.",
+        ),
         Trouble.NO_WAY_TO_LOG_ON: _Meaning(
             _DENIED,
             False,
