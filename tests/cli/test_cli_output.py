@@ -60,6 +60,19 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
     assert stream.getvalue() == "a\ufffd[2Jb\ufffdc\nX\nd\ufffde\n"
 
 
+@pytest.mark.parametrize("odd", ["\x1b[2J", "\x9b2J", "\x7f", "\u202egnp", "\u2028", "\udce9"])
+def test_case_43_json_steers_no_terminal_and_loses_nothing(odd: str) -> None:
+    raw = io.BytesIO()
+    with io.TextIOWrapper(raw, encoding="utf-8", write_through=True) as stream:
+        output = Output(json=True, stream=stream)
+        output.json_line({"name": f"Bäcker{odd}"})
+        output.result([f"Bäcker{odd}"])
+        written = raw.getvalue().decode()
+    assert all(char.isprintable() or char == "\n" for char in written)
+    assert "Bäcker" in written
+    assert json.loads(written.splitlines()[0]) == {"name": f"Bäcker{odd}"}
+
+
 def test_an_error_is_told_with_what_to_do() -> None:
     stream = io.StringIO()
     print_error("it broke\n  - here", "mend it", stream)

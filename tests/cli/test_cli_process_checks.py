@@ -130,6 +130,12 @@ def test_every_wrong_destination_is_told_with_its_own_line(
     assert all(problem.advice for problem in problems)
 
 
+def test_more_destinations_than_a_server_can_follow_are_told_soon(checks: Checks) -> None:
+    (problem,) = checks.report(shares(*(f"{checks.delivered}/{number}" for number in range(3_000)))).problems
+    assert "3000 destinations, 200 are allowed" in problem.message
+    assert "Divide" in problem.advice
+
+
 def test_a_wrong_template_is_told_with_its_line(checks: Checks) -> None:
     filters = (names("{rooot}"), shares(checks.delivered))
     (problem,) = checks.report(*filters).problems

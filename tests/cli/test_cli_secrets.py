@@ -303,6 +303,16 @@ def test_the_file_belongs_to_the_account_of_the_data_folder(config: Path, secret
     assert (status.st_uid, status.st_gid) == (12_345, 12_346)
 
 
+def test_root_enters_more_secrets_for_the_account_of_the_data_folder(config: Path, secrets: Run) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("giving a file to another account needs root")
+    os.chown(config.parent / "data", 12_345, 12_346)
+    secrets("set", NAME, given=b"x")
+    code, said, _ = secrets("set", NAME, given=b"y")
+    assert (code, "elsewhere" in said) == (0, False)
+    assert secrets("list")[0] == 0
+
+
 def test_a_secret_cannot_be_given_on_the_command_line(config: Path) -> None:
     done = postscan("secrets", "set", NAME, VALUE, "--config", config)
     assert done.returncode == ExitCode.USAGE

@@ -73,6 +73,10 @@ _EXAMPLES = [
     ("postscan server reload --config scans/server.toml", "put changed settings into force"),
     ("postscan processes list --config scans/server.toml --user alice", "see what alice may use"),
     ("postscan processes validate invoices.xml", "check a scan process before it goes into service"),
+    (
+        "postscan processes test Invoices --user alice --config scans/server.toml",
+        "prove every destination of one, without a job",
+    ),
     ("postscan processes export --to backup --config scans/server.toml", "keep the scan processes as files"),
     ("postscan processes diff backup --config scans/server.toml", "see what importing them would change"),
 ]

@@ -78,7 +78,7 @@ def remove(
     directory: DirectoryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Delete scan processes from the directory; `export` keeps them first.
+    """Delete scan processes; `export` keeps them first.
 
     Exit status: 0; 4 when there is no such process, or it was changed meanwhile.
     """

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from postscan.core.errors import PostscanError
+from postscan.filters.checked import MOST_DESTINATIONS
 from postscan.filters.contract import Filter, InstructionsError, JobFacts, ProcessingFilter
 from postscan.filters.previews import PreviewedFilter
 from postscan.soap.names import EMLF, FSF, PSP, SPF, WSCN, display_name, qname
@@ -51,6 +52,9 @@ class InstructionsCheck:
     def problems(self, filter_: Filter, instructions: _Element) -> list[Told]:
         """Return what is wrong with instructions, each with its line."""
         places = list(instructions.iter(*_PLACES))
+        if len(places) > MOST_DESTINATIONS:
+            # They are refused as a whole; to ask for each would take for ever.
+            places = []
         errors = [
             (place, error)
             for place in places
@@ -77,8 +81,15 @@ class InstructionsCheck:
 
     def _asked(self, filter_: Filter, instructions: _Element) -> PostscanError | None:
         try:
-            if not filter_.destinations(instructions, self._job):
+            count = len(filter_.destinations(instructions, self._job))
+            if not count:
                 return InstructionsError("these instructions name no destination", detail="psp:Instructions")
+            if count > MOST_DESTINATIONS:
+                return InstructionsError(
+                    f"these instructions name {count} destinations, {MOST_DESTINATIONS} are allowed",
+                    detail="psp:Instructions",
+                    advice="Divide the scan process into several.",
+                )
         except PostscanError as error:
             return error
         return None

@@ -57,7 +57,7 @@ def export_processes(
     directory: DirectoryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write scan processes as files, to keep, to compare, or to import elsewhere.
+    """Write scan processes as files, to keep, compare, or move.
 
     Each becomes a pair: NAME.xml, exactly as it is stored, and NAME.toml with its identifier, display name
     and who may use it. That is what an embedded directory's processes folder holds, too.
@@ -139,10 +139,10 @@ def diff_processes(
     directory: DirectoryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what importing would change: - is how it is in the directory, + how it would be.
+    """Show what importing would change.
 
-    When a whole folder is compared, scan processes that only the directory has are shown, too, although an
-    import leaves them.
+    What is in the directory is marked with -, what would be there with +. When a whole folder is compared,
+    scan processes that only the directory has are shown, too, although an import leaves them.
 
     Exit status, as of diff(1): 0 when there is no difference, 1 when there is; 4 when a file is wrong.
     """

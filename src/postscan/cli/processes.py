@@ -116,12 +116,12 @@ def validate(
     directory: DirectoryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Check scan process files before they go into service, or those that the directory has.
+    """Check scan process files, or those of the directory.
 
-    Checked are the XML, the schema and the filters, and with --config (or ./server.toml) also that the
-    scan process is this server's, that the filters it asks for are set up, and that the server may deliver
-    where it says. Nothing is connected: `postscan processes test` proves the destinations themselves. Told
-    as well are what may surprise, and the names that documents would get.
+    Do so before they go into service. Checked are the XML, the schema and the filters, and with --config (or
+    ./server.toml) also that the scan process is this server's, that the filters it asks for are set up, and
+    that the server may deliver where it says. Nothing is connected: `postscan processes test` proves the
+    destinations themselves. Told as well are what may surprise, and the names that documents would get.
 
     Exit status: 0 when all are valid, 4 when one is not.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -19,19 +20,27 @@ class SecretRefused(ConfigurationError):
     advice = "Keep the secret in a file of the server's own account, mode 0600, in a folder of its own."
 
 
-def read_secret_file(path: Path, *, group_may_read: bool = False) -> Secret:
+def read_secret_file(path: Path, *, group_may_read: bool = False, account: int | None = None) -> Secret:
     """Return the secret in a file: its one line, without the end of the line.
 
     :param group_may_read: take a file that its group can read, as systemd's credentials are.
+    :param account: see ``read_private``.
     :raises SecretRefused: it cannot be read, is no regular file, belongs to another account or can be read
         by others, or does not hold one line of text.
     """
-    return Secret(one_line(read_private(path, group_may_read=group_may_read), str(path)))
+    return Secret(one_line(read_private(path, group_may_read=group_may_read, account=account), str(path)))
 
 
-def read_private(path: Path, *, group_may_read: bool = False, max_octets: int = MAX_OCTETS) -> bytes:
+def read_private(
+    path: Path,
+    *,
+    group_may_read: bool = False,
+    max_octets: int = MAX_OCTETS,
+    account: int | None = None,
+) -> bytes:
     """Return what is in a file that none but its owner, this account or root, can read or replace.
 
+    :param account: user id of the server's account, whose files root may read, too.
     :raises SecretRefused: it is not such a file.
     """
     try:
@@ -51,7 +60,11 @@ def read_private(path: Path, *, group_may_read: bool = False, max_octets: int = 
     try:
         folder = path.absolute().parent
         status, around = os.fstat(descriptor), folder.stat()
-        _require_private(path, status, around.st_uid, group_may_read=group_may_read)
+        trusted = {os.geteuid(), 0}
+        if os.geteuid() == 0:
+            # Root also looks after installations of the server's account.
+            trusted |= {around.st_uid, 0 if account is None else account}
+        _require_private(path, status, trusted, group_may_read=group_may_read)
         _require_own_folder(folder, around)
         content = b""
         while len(content) <= max_octets and (read := os.read(descriptor, max_octets + 1 - len(content))):
@@ -84,12 +97,11 @@ def one_line(content: bytes, where: str) -> str:
 
 
 def _require_private(
-    path: Path, status: os.stat_result, owner_of_folder: int, *, group_may_read: bool
+    path: Path, status: os.stat_result, trusted: Collection[int], *, group_may_read: bool
 ) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise SecretRefused(f"{path} is no regular file")
-    # Root also looks after installations of the server's account.
-    if status.st_uid not in (os.geteuid(), 0, *([owner_of_folder] if os.geteuid() == 0 else [])):
+    if status.st_uid not in trusted:
         raise SecretRefused(
             f"{path} belongs to another account (user id {status.st_uid})",
             advice="Give it to the account the server runs as, or to root.",

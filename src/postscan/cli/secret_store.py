@@ -72,16 +72,18 @@ class SecretStore:
     """The file of secrets that were entered.
 
     :param path: secrets.toml; it need not be there.
+    :param account: user id of the server's account, to whom the file belongs; None when that is not known.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, account: int | None = None) -> None:
         self.path = path
+        self._account = account
 
     def read(self) -> dict[str, KeptSecret]:
         """Return what is kept, by name; raises SecretRefused when the file is not private, or broken."""
         if not os.path.lexists(self.path):
             return {}
-        content = read_private(self.path, max_octets=_MAX_STORE)
+        content = read_private(self.path, max_octets=_MAX_STORE, account=self._account)
         try:
             return {
                 name: KeptSecret(
@@ -147,11 +149,13 @@ class Secrets:
 
     :param store: secrets.toml, beside the settings.
     :param env: the environment.
+    :param account: user id of the server's account, whose files root may read; None when that is not known.
     """
 
-    def __init__(self, store: Path, env: Mapping[str, str]) -> None:
-        self.store = SecretStore(store)
+    def __init__(self, store: Path, env: Mapping[str, str], account: int | None = None) -> None:
+        self.store = SecretStore(store, account)
         self._env = env
+        self._account = account
 
     def find(self, use: SecretUse) -> FoundSecret | None:
         """Return a secret, None when there is none anywhere.
@@ -169,7 +173,7 @@ class Secrets:
             line = one_line(self._env[variable].encode(errors="surrogateescape"), f"variable {variable}")
             return FoundSecret(Secret(line), f"environment variable {variable}")
         if use.file is not None:
-            return FoundSecret(read_secret_file(use.file), str(use.file))
+            return FoundSecret(read_secret_file(use.file, account=self._account), str(use.file))
         kept = self.store.read().get(use.name)
         if kept is None:
             return None

@@ -44,7 +44,7 @@ def secrets() -> None:
 def set_secret(name: NameArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Enter a secret: asked for without showing it, or read as one line from standard input.
 
-    It is bound to the hosts that the settings name now. A server that runs uses it from its next start on.
+    It is bound to the hosts that the settings name now. A server that runs uses it with the next try.
 
     Exit status: 3 when the settings make no use of a secret of this name, or it cannot be kept.
     """

@@ -85,7 +85,17 @@ def load_settings(path: Path, env: Mapping[str, str]) -> LoadedSettings:
     contradictions = [*_named_twice(settings, merged), *settings.contradictions()]
     if contradictions:
         raise error_of([explain_contradiction(found, path, origins) for found in contradictions])
-    return LoadedSettings(_resolve(settings, base), origins, path, base, Secrets(base / "secrets.toml", env))
+    resolved = _resolve(settings, base)
+    secrets = Secrets(base / "secrets.toml", env, _owner_of(resolved.server.data))
+    return LoadedSettings(resolved, origins, path, base, secrets)
+
+
+def _owner_of(data: Path) -> int | None:
+    """Return the user id of the account the server runs as: the data folder is its own."""
+    try:
+        return data.stat().st_uid
+    except OSError:
+        return None
 
 
 def _read_file(path: Path) -> Values:

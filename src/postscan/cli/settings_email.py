@@ -60,9 +60,7 @@ class EmailSettings(Section):
     server: Literal[""] | HostName = setting(
         "", "The mail server, by the name its certificate has. Empty: this server sends no mail."
     )
-    port: Port = setting(
-        0, "Its port. 0: 587 for starttls, 465 for tls, 25 for none.", unit="TCP port", least=0
-    )
+    port: Port = setting(0, "Its port. 0: 587 for starttls, 465 for tls, 25 for none.", least=0)
     security: Literal["starttls", "tls", "none"] = setting(
         "starttls",
         "How the connection is protected. starttls: by TLS before anything is said. tls: by TLS from the"
