@@ -20,11 +20,11 @@ import structlog
 from rich.console import Console
 from rich.table import Table
 
-from bench import delivery_dead, delivery_mail, delivery_pages, delivery_smb, machine
+from bench import delivery_dead, delivery_mail, delivery_pages, delivery_server, delivery_smb, machine
 from bench.report import print_machine
 from bench.toolbox import OUT, BenchError
 
-_PARTS: Final = ("smb", "mail", "pages", "dead")
+_PARTS: Final = ("smb", "mail", "pages", "server", "dead")
 _console = Console(width=None if sys.stdout.isatty() else 140)
 
 
@@ -124,6 +124,26 @@ def _pages(work: Path, quick: bool) -> dict[str, Any]:
     return {"speeds": [asdict(one) for one in speeds], "memory": [asdict(one) for one in memory]}
 
 
+def _server(work: Path, quick: bool) -> dict[str, Any]:
+    memory, answers = delivery_server.measure(work, quick=quick)
+    table = _table("One large job through a real server, delivered to a folder", "what", "pages")
+    for heading in ("sent, MB", "idle, MB", "peak, MB", "goal", "seconds"):
+        table.add_column(heading, justify="right")
+    goal = f"< {delivery_server.MEMORY_GOAL / 1e6:.0f}"
+    for one in memory:
+        peaks = (f"{one.idle / 1e6:.0f}", f"{one.server / 1e6:.0f}")
+        table.add_row(one.what, str(one.pages), f"{one.megabytes:.0f}", *peaks, goal, f"{one.seconds:.1f}")
+    _console.print(table)
+    table = _table("CreatePostScanJob while jobs are read (OCR)", "jobs")
+    for heading in ("p50 ms", "p99 ms", "max ms"):
+        table.add_column(heading, justify="right")
+    for answer in answers:
+        times = (f"{answer.p50_ms:.0f}", f"{answer.p99_ms:.0f}", f"{answer.max_ms:.0f}")
+        table.add_row(str(answer.jobs), *times)
+    _console.print(table)
+    return {"memory": [asdict(one) for one in memory], "answers": [asdict(one) for one in answers]}
+
+
 def _dead(work: Path, quick: bool) -> list[dict[str, Any]]:
     rows = delivery_dead.measure(work, jobs=60 if quick else 400, rounds=1 if quick else 5)
     title = f"{delivery_dead.LIVE} living places per job, {rows[0].jobs} jobs at once, and one that hangs"
@@ -145,7 +165,7 @@ def _dead(work: Path, quick: bool) -> list[dict[str, Any]]:
     return [asdict(row) for row in rows]
 
 
-_RUN: Final = {"smb": _smb, "mail": _mail, "pages": _pages, "dead": _dead}
+_RUN: Final = {"smb": _smb, "mail": _mail, "pages": _pages, "server": _server, "dead": _dead}
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -57,12 +57,11 @@ class ServerProcess:
 
     def peak_memory(self) -> int:
         """Return the sum of the peaks of resident memory (VmHWM) of all its processes, in octets."""
-        total = 0
-        for pid in self._pids():
-            for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
-                if line.startswith("VmHWM:"):
-                    total += int(line.split()[1]) * 1024
-        return total
+        return sum(_peak_memory(pid) for pid in self._pids())
+
+    def own_peak_memory(self) -> int:
+        """Return the peak of resident memory (VmHWM) of the server's first process alone, in octets."""
+        return _peak_memory(self._process.pid)
 
     def cpu_seconds(self) -> float:
         """Return the processor time, user and system, that all its processes have used."""
@@ -90,3 +89,8 @@ class ServerProcess:
             for children in Path(f"/proc/{pid}/task").glob("*/children"):
                 waiting.extend(int(child) for child in children.read_text(encoding="ascii").split())
         return found
+
+
+def _peak_memory(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))

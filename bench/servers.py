@@ -211,9 +211,9 @@ class PostscanInstallation:
     def __init__(self, work: Path) -> None:
         self.folder = work / "installation"
         self.port = free_port()
-        command = [*_postscan(), "init", str(self.folder), "--json", "--user", self.USER]
+        command = [*postscan_command(), "init", str(self.folder), "--json", "--user", self.USER]
         command += ["--fqdn", "localhost", "--domain", self.DOMAIN, "--listen", f"127.0.0.1:{self.port}"]
-        made = subprocess.run(command, capture_output=True, text=True, env=_environment({}), check=False)
+        made = subprocess.run(command, capture_output=True, text=True, env=environment({}), check=False)
         if made.returncode != 0:
             raise BenchError(f"postscan init failed: {made.stderr.strip()[-1000:]}")
 
@@ -241,7 +241,7 @@ class Postscan:
         emptied(data)
         data.chmod(0o700)
         command = [
-            *_postscan(),
+            *postscan_command(),
             "serve",
             "--json",
             "--config",
@@ -255,7 +255,7 @@ class Postscan:
                 "POSTSCAN_DEVICES__ALLOW": '["127.0.0.1"]',
             }
         self._process = ServerProcess(
-            command, output=self._work / "postscan-output", env=_environment(settings)
+            command, output=self._work / "postscan-output", env=environment(settings)
         )
         ready = self._process.wait_for_line('"ready"')
         self._address = json.loads(ready)["address"]
@@ -293,11 +293,12 @@ class Postscan:
             emptied(self._installation.folder / "data")
 
 
-def _postscan() -> list[str]:
+def postscan_command() -> list[str]:
+    """Return how `postscan` is called in this environment."""
     return [sys.executable, "-m", "postscan"]
 
 
-def _environment(settings: dict[str, str]) -> dict[str, str]:
+def environment(settings: dict[str, str]) -> dict[str, str]:
     """Return the environment without settings of another installation, and with these."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("POSTSCAN_")}
     return kept | settings
