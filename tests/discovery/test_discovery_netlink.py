@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,11 @@ from support.netns import INTERFACE, network
 def test_loopback_is_an_interface_with_its_address() -> None:
     with network("alone") as net, net.inside("alone"):
         found = {i.name: i for i in netlink.interfaces()}
+        end = time.monotonic() + 60
+        # The kernel makes the link-local address by itself, a moment after the link is up.
+        while not any(a.ip.is_link_local for a in found[INTERFACE].addresses) and time.monotonic() < end:
+            time.sleep(0.05)
+            found = {i.name: i for i in netlink.interfaces()}
     assert found["lo"].loopback
     assert ipaddress.ip_interface("127.0.0.1/8") in found["lo"].addresses
     assert ipaddress.ip_interface(f"{net.address('alone')}/24") in found[INTERFACE].addresses
