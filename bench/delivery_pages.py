@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lxml import etree
 
+from bench.processes import peak_memory
 from bench.toolbox import OUT, BenchError, emptied, settle
 from postscan.contracts.assemble import AssembleConfig
 from postscan.contracts.keywords import DocumentFormat
@@ -266,7 +266,7 @@ def _tell_memory(work: Path, output: str) -> None:
         json.dumps(
             {
                 "seconds": time.monotonic() - began,
-                "server": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "server": peak_memory(os.getpid()),
                 "worker": watch.peak,
             }
         )

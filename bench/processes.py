@@ -57,11 +57,11 @@ class ServerProcess:
 
     def peak_memory(self) -> int:
         """Return the sum of the peaks of resident memory (VmHWM) of all its processes, in octets."""
-        return sum(_peak_memory(pid) for pid in self._pids())
+        return sum(peak_memory(pid) for pid in self._pids())
 
     def own_peak_memory(self) -> int:
         """Return the peak of resident memory (VmHWM) of the server's first process alone, in octets."""
-        return _peak_memory(self._process.pid)
+        return peak_memory(self._process.pid)
 
     def cpu_seconds(self) -> float:
         """Return the processor time, user and system, that all its processes have used."""
@@ -91,6 +91,7 @@ class ServerProcess:
         return found
 
 
-def _peak_memory(pid: int) -> int:
+def peak_memory(pid: int) -> int:
+    """Return the peak of resident memory (VmHWM) of one process alone, in octets."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     return sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))

@@ -190,15 +190,16 @@ class FolderDelivery:
         except asyncio.CancelledError:
             self._stop.set()
             if not pending.cancel():
+                # Also when a second cancellation lets nobody wait for it.
+                future.add_done_callback(_close_unwanted)
                 await asyncio.wait([future])
-                _close_unwanted(future)
             raise
         except OSError as error:
             raise folder_failure(error, self._label) from error
 
 
 def _close_unwanted(future: asyncio.Future[_T]) -> None:
-    if future.exception() is None:
+    if not future.cancelled() and future.exception() is None:
         result = future.result()
         if isinstance(result, OpenFolder):
             result.close()

@@ -129,6 +129,8 @@ class ThreadedSession:
         """
         pending = self._threads.submit(call, *args, **kwargs)
         future = asyncio.wrap_future(pending)
+        # Cancelled twice, nobody waits for it any more; what goes wrong then is no news.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -137,7 +139,6 @@ class ThreadedSession:
                 await asyncio.wait([future], timeout=_GRACE_SECONDS)
                 self.session.abort()
                 await asyncio.wait([future])
-                future.exception()
             raise
         except DeliveryError:
             raise
