@@ -2,9 +2,9 @@
 
 ::
 
-    <root>/incoming/<uuid>.part            an image on its way in, larger than the buffer
-    <root>/jobs/<token>/<id>.<random>      an image in its job, or a document made for it
-    <root>/work/<token>.<random>/          where documents of a job are being made
+    incoming/<uuid>.part            an image on its way in, larger than the buffer
+    jobs/<token>/<id>.<random>      an image in its job, or a document made for it
+    work/<token>.<random>/          where documents of a job are being made
 
 A file counts only when the store has a row that names it; anything else is left over from a refused or torn
 upload, or from work that was cut short, and is removed by ``recover``. Every accepted file has a name of its

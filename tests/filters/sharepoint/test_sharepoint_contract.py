@@ -250,13 +250,14 @@ class TestGraph:
             await library.find(folder, "small.pdf")
             assert await library.set_columns(folder, stored, {"Title": "T"}) == []
         ours = exchanged(at, "Ours:")
+        top = f"/v1.0/drives/{drive}/root"
         common = {
             "GET /v1.0/sites/localhost:/sites/team",
             "GET /v1.0/sites/localhost,sites,team/drives",
-            f"POST /v1.0/drives/{drive}/root/children",
-            f"PUT /v1.0/drives/{drive}/root:/X/X:/content",
-            f"POST /v1.0/drives/{drive}/root:/X/X:/createUploadSession",
-            f"GET /v1.0/drives/{drive}/root:/X/X",
+            f"POST {top}/children",
+            f"PUT {top}:/X/X:/content",
+            f"POST {top}:/X/X:/createUploadSession",
+            f"GET {top}:/X/X",
             f"GET /v1.0/drives/{drive}/list/columns",
             f"PATCH /v1.0/drives/{drive}/items/I/listItem/fields",
         }
