@@ -130,7 +130,7 @@ class Publication:
         :raises Stopped: ``stop`` was set.
         """
         self.forget()
-        source = self._open_source()
+        source = open_spooled(self._document)
         try:
             target = os.open(self._temporary, _CREATE_FLAGS, self._mode, dir_fd=self._folder.fd)
             try:
@@ -215,19 +215,6 @@ class Publication:
         self._folder.remove(self._temporary)
         self._folder.remove(self._probe)
 
-    def _open_source(self) -> int:
-        document = self._document
-        try:
-            source = os.open(document.path, _READ_FLAGS)
-        except OSError as error:
-            raise spool_failure(
-                f"document {document.document_id} cannot be read from the spool: {error.strerror}"
-            ) from error
-        if not stat.S_ISREG(os.fstat(source).st_mode):
-            os.close(source)
-            raise spool_failure(f"document {document.document_id} is no regular file in the spool")
-        return source
-
     def _copy(self, source: int, target: int, stop: threading.Event) -> None:
         document = self._document
         digest = hashlib.sha256()
@@ -300,3 +287,17 @@ def rename_without_replacing(folder: int, old: str, new: str) -> None:
     if rename(folder, os.fsencode(old), folder, os.fsencode(new), _RENAME_NOREPLACE) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def open_spooled(document: SpooledDocument) -> int:
+    """Return a descriptor of a document in the spool; raises DeliveryError when it is no file of ours."""
+    try:
+        source = os.open(document.path, _READ_FLAGS)
+    except OSError as error:
+        raise spool_failure(
+            f"document {document.document_id} cannot be read from the spool: {error.strerror}"
+        ) from error
+    if not stat.S_ISREG(os.fstat(source).st_mode):
+        os.close(source)
+        raise spool_failure(f"document {document.document_id} is no regular file in the spool")
+    return source

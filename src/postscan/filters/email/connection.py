@@ -131,7 +131,7 @@ class MailConnection:
             if self._smtp.is_connected:
                 await self.say(b"QUIT", seconds=min(_QUIT_SECONDS, self._settings.timeout_seconds))
         self.drop()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # a transport closes its socket in the loop's next turn
 
     def drop(self) -> None:
         """Close at once."""

@@ -17,9 +17,11 @@ _TAIL: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class JpegFrame:
-    """The frame header: ``sequential`` for baseline and extended Huffman coding; ``sampling`` of the first
-    component (horizontal, vertical); ``transform`` as an Adobe segment tells it, None without one.
-    """  # noqa: D205 - one sentence
+    """The frame header of a JPEG.
+
+    ``sequential`` for baseline and extended Huffman coding; ``sampling`` of the first component (horizontal,
+    vertical); ``transform`` as an Adobe segment tells it, None without one.
+    """
 
     sequential: bool
     precision: int

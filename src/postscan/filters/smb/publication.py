@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from postscan.filters.contract import SpooledDocument
 from postscan.filters.failures import spool_failure
-from postscan.filters.publish import Stopped
+from postscan.filters.publish import Stopped, open_spooled
 from postscan.filters.smb.folder import FileStatus, SmbFile, SmbFolder
-
-_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class SmbPublication:
@@ -113,16 +110,8 @@ class SmbPublication:
 
     @contextmanager
     def _source(self) -> Iterator[int]:
-        document = self._document
+        descriptor = open_spooled(self._document)
         try:
-            descriptor = os.open(document.path, _READ_FLAGS)
-        except OSError as error:
-            raise spool_failure(
-                f"document {document.document_id} cannot be read from the spool: {error.strerror}"
-            ) from error
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise spool_failure(f"document {document.document_id} is no regular file in the spool")
             yield descriptor
         finally:
             os.close(descriptor)
